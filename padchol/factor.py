@@ -1,0 +1,159 @@
+"""Factor: the user's face of the numeric phase."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse as sp
+from jaxtyping import Array, Float, Int
+
+from padchol.errors import NOT_POSITIVE_DEFINITE, NotPositiveDefiniteError
+from padchol.numeric import factorise as numeric
+from padchol.numeric.logdet import log_determinant
+from padchol.numeric.selinv import selected_inverse
+from padchol.numeric.solve import solve_lower, solve_lower_t, solve_system
+from padchol.numeric.values import check_values, multiply, real_array
+from padchol.plan import Plan
+
+
+class Factor(eqx.Module):
+    """L with L L^T = A[p][:, p], p = plan.perm, and everything that follows from it.
+
+    A pytree: carry it through jit, vmap, scan, cond; save it. It is made by `cholesky`. Every method
+    is differentiable with respect to the values given there, in every mode, to any order, where an
+    off-diagonal value counts for both entries of its symmetric pair. `info` is 0, or 1 + the index
+    (user's numbering) of the first pivot that was not positive; every output is then NaN.
+    """
+
+    plan: Plan
+    values: Float[Array, " nnz"]
+    panels: numeric.Panels
+    info: Int[Array, ""]
+
+    def _poisoned(self, x: Array) -> Array:
+        """x, or NaN throughout where the factorisation failed."""
+        return jnp.where(self.info == 0, x, jnp.nan)
+
+    def _columns(self, b: Any, what: str = "a right-hand side") -> tuple[Array, bool]:
+        """b as (n, k), promoted with the values, and whether it was one column."""
+        b = real_array(b, what)
+        n = self.plan.n
+        if b.ndim not in (1, 2) or b.shape[0] != n:
+            raise ValueError(
+                f"expected {what} of shape ({n},) or ({n}, k); got shape {b.shape}"
+            )
+        dtype = jnp.promote_types(self.values.dtype, b.dtype)
+        return b.reshape(n, -1).astype(dtype), b.ndim == 1
+
+    def _attached(self) -> numeric.Panels:
+        return numeric.attach(self.plan, self.values, self.panels)
+
+    def solve(self, b: Any, *, refine: int = 0) -> Array:
+        """x with A x = b, for b (n,) or (n, k) in the user's order.
+
+        refine: steps of iterative refinement, x += A^-1 (b - A x), in the wider of b's type and the
+        values' type. Cost: two triangular sweeps over L for each step and the first solve.
+        """
+        columns, single = self._columns(b)
+
+        def correction(r):
+            return solve_system(self.plan, self.values, self.panels, r).astype(columns.dtype)
+
+        x = correction(columns)
+        for _ in range(refine):
+            x = x + correction(columns - multiply(self.plan, self.values, x))
+        return self._shaped(x, single)
+
+    def solve_L(self, b: Any) -> Array:
+        """y with L y = b, for b (n,) or (n, k), both in the plan's order (see `apply_P`)."""
+        columns, single = self._columns(b)
+        return self._shaped(solve_lower(self.plan, self._attached(), columns), single)
+
+    def solve_Lt(self, b: Any) -> Array:
+        """x with L^T x = b, for b (n,) or (n, k), both in the plan's order."""
+        columns, single = self._columns(b)
+        return self._shaped(solve_lower_t(self.plan, self._attached(), columns), single)
+
+    def apply_P(self, b: Any) -> Array:
+        """b[plan.perm]: from the user's order to the plan's."""
+        columns, single = self._columns(b)
+        moved = columns[jnp.asarray(self.plan.perm)]
+        return moved[:, 0] if single else moved
+
+    def apply_Pt(self, b: Any) -> Array:
+        """The inverse of `apply_P`: from the plan's order to the user's."""
+        columns, single = self._columns(b)
+        moved = jnp.zeros_like(columns).at[jnp.asarray(self.plan.perm)].set(columns)
+        return moved[:, 0] if single else moved
+
+    def _shaped(self, x: Array, single: bool) -> Array:
+        return self._poisoned(x[:, 0] if single else x)
+
+    def logdet(self) -> Float[Array, ""]:
+        """log |A|, computed as 2 sum log diag(L): no overflow where |A| overflows.
+
+        Its gradient is the selected inverse, off-diagonal entries counted twice: one down sweep.
+        """
+        return self._poisoned(log_determinant(self.plan, self.values, self.panels))
+
+    def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Float[Array, "*shape n"]:
+        """Draws of N(0, A^-1): P^T L^-T z with z standard normal, for an explicit key."""
+        n, count = self.plan.n, int(np.prod(shape))
+        z = jax.random.normal(key, (*shape, n), self.values.dtype)
+        x = self.apply_Pt(self.solve_Lt(z.reshape(count, n).T))
+        return x.T.reshape(*shape, n)
+
+    def selected_inverse(self) -> Float[Array, " nnz"]:
+        """The entries of A^-1 on the pattern of A, in canonical order. Cost: one down sweep."""
+        return self._poisoned(selected_inverse(self.plan, self.values, self.panels))
+
+    def marginal_variances(self) -> Float[Array, " n"]:
+        """diag(A^-1), in the user's order: the variances of N(0, A^-1)."""
+        on_diagonal = jnp.asarray(self.plan.rows) == jnp.asarray(self.plan.cols)
+        places = jnp.nonzero(on_diagonal, size=self.plan.n)[0]  # canonical order: column by column
+        return self.selected_inverse()[places]
+
+    def to_csc(self) -> sp.csc_array:
+        """L as a scipy CSC array, lower triangular, in the plan's order. On the host."""
+        from padchol.export import lower_factor
+
+        return lower_factor(self)
+
+
+def cholesky(plan: Plan, a: Any, *, throw: bool = False) -> Factor:
+    """Factor the matrix whose canonical values are `a`, shape (nnz,): see `Plan.values`.
+
+    float32 and float64; integers are promoted; complex is refused. Where the matrix is not positive
+    definite, or holds NaN or infinity, `info` says so and every output is NaN; `throw=True` raises
+    `NotPositiveDefiniteError` (eagerly) or an Equinox runtime error (under jit) instead.
+    """
+    if not isinstance(plan, Plan):
+        raise TypeError(
+            f"expected a Plan, as made by padchol.analyze; got {type(plan).__name__}"
+        )
+    a = check_values(plan, a)
+    panels = _factorise(plan, a)
+    info = numeric.first_failure(plan, panels)
+    factor = Factor(plan, a, panels, info)
+    return _checked(factor) if throw else factor
+
+
+@jax.jit
+def _factorise(plan: Plan, a: Array) -> numeric.Panels:
+    return numeric.factorise(plan, a)
+
+
+def _checked(factor: Factor) -> Factor:
+    """Raise where the factorisation failed."""
+    if isinstance(factor.info, jax.core.Tracer):
+        panels = eqx.error_if(factor.panels, factor.info != 0, NOT_POSITIVE_DEFINITE)
+        return eqx.tree_at(lambda f: f.panels, factor, panels)
+    if int(factor.info) == 0:
+        return factor
+    from padchol.export import pivot_squared
+
+    raise NotPositiveDefiniteError(int(factor.info) - 1, pivot_squared(factor))

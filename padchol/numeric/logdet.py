@@ -1,0 +1,32 @@
+"""log |A| = 2 sum log diag(L), with the selected inverse as its gradient."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from padchol.numeric.factorise import Panels
+from padchol.numeric.selinv import selected_inverse
+from padchol.numeric.values import pair_weights
+from padchol.plan import Plan
+
+
+@jax.custom_jvp
+def log_determinant(plan: Plan, a: Array, panels: Panels) -> Float[Array, ""]:
+    """log |A|. Tangent: sum over the pattern of (A^-1)_ij dA_ij, both entries of a pair."""
+    total = jnp.zeros((), a.dtype)
+    for L11 in panels.diagonal:
+        total = total + jnp.sum(jnp.log(jnp.diagonal(L11, axis1=1, axis2=2)))
+    del plan
+    return 2 * total
+
+
+@log_determinant.defjvp
+def _log_determinant_jvp(primals, tangents):
+    plan, a, panels = primals
+    a_dot = tangents[1]
+    inverse = selected_inverse(plan, a, lax.stop_gradient(panels))
+    gradient = pair_weights(plan, a.dtype) * inverse
+    return log_determinant(plan, a, panels), jnp.sum(gradient * a_dot)

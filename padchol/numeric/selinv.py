@@ -1,0 +1,42 @@
+"""The selected inverse: the entries of Z = A^-1 on the pattern of L, by one down sweep.
+
+Takahashi, Fagan & Chen (1973); Erisman & Tinney (1975), CACM 18(3), 177-179; by fronts as in
+Campbell & Davis (1995), Univ. Florida TR-95-021. With Z22 read from the parent, G = L21 L11^-1:
+
+    Z21 = -Z22 G        Z11 = L11^-T L11^-1 - G^T Z21
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from padchol.numeric.binding import sweep
+from padchol.numeric.dense import symmetric, t_times, times
+from padchol.numeric.factorise import Panels, attach
+from padchol.numeric.sweep import Sweep
+from padchol.numeric.values import from_fronts
+from padchol.plan import Plan
+from padchol.symbolic.tables import BinLayout
+
+
+def inverse_front(bin: BinLayout, xs: tuple, message):
+    inverse, L21 = xs
+    Z22 = symmetric(message)
+    G = times(L21, inverse)
+    Z21 = -times(Z22, G)
+    Z11 = t_times(inverse, inverse) - t_times(G, Z21)
+    left = jnp.concatenate([Z11, Z21], 1)
+    right = jnp.concatenate([jnp.swapaxes(Z21, 1, 2), Z22], 1)
+    return (left,), jnp.concatenate([left, right], 2)
+
+
+def selected_inverse(plan: Plan, a: Array, panels: Panels) -> Float[Array, " nnz"]:
+    """(A^-1) at the canonical positions. Cost: about one factorisation.
+
+    Differentiable in `a` to any order: the tangent is the sweep's own, after that of L.
+    """
+    panels = attach(plan, a, panels)
+    spec = Sweep(plan.layout, inverse_front, up=False, rank=2, k=0, linear=(False, False))
+    fronts = sweep(spec, plan.table, [panels.inverse, panels.below])
+    return from_fronts(plan, fronts[0] if fronts else [], a.dtype)

@@ -1,0 +1,84 @@
+"""Triangular solves and solves with A.
+
+    L y = b      up sweep:    y1 = L11^-1 (b1 + received),  hand on  received2 - L21 y1
+    L^T x = y    down sweep:  x1 = L11^-T (y1 - L21^T x2),  hand on  [x1, x2]
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from padchol.numeric.binding import sweep
+from padchol.numeric.dense import t_times, times
+from padchol.numeric.factorise import Panels
+from padchol.numeric.sweep import Kernel, Sweep
+from padchol.numeric.values import multiply, vector_from_fronts, vector_to_fronts
+from padchol.plan import Plan
+from padchol.symbolic.tables import BinLayout
+
+
+def forward_front(bin: BinLayout, xs: tuple, message):
+    inverse, L21, b = xs
+    y = times(inverse, b + message[:, : bin.W])
+    return (y,), message[:, bin.W :] - times(L21, y)
+
+
+def backward_front(bin: BinLayout, xs: tuple, message):
+    inverse, L21, y = xs
+    x = t_times(inverse, y - t_times(L21, message))
+    return (x,), jnp.concatenate([x, message], 1)
+
+
+def solve_fronts(plan: Plan, kernel: Kernel, panels: Panels, b: list[Array]) -> list[Array]:
+    """One half solve on stacked vectors (F, W, k)."""
+    if not b:
+        return b
+    up = kernel is forward_front
+    spec = Sweep(plan.layout, kernel, up, 1, b[0].shape[-1], (False, False, True))
+    return sweep(spec, plan.table, [panels.inverse, panels.below, b])[0]
+
+
+def solve_lower(plan: Plan, panels: Panels, b: Float[Array, "n k"]) -> Float[Array, "n k"]:
+    """y with L y = b, both in plan order."""
+    return _half(plan, forward_front, panels, b)
+
+
+def solve_lower_t(plan: Plan, panels: Panels, y: Float[Array, "n k"]) -> Float[Array, "n k"]:
+    """x with L^T x = y, both in plan order."""
+    return _half(plan, backward_front, panels, y)
+
+
+def _half(plan: Plan, kernel: Kernel, panels: Panels, b: Array) -> Array:
+    if plan.n == 0:
+        return b
+    fronts = solve_fronts(plan, kernel, panels, vector_to_fronts(plan, b))
+    return vector_from_fronts(plan, fronts, b.shape[1])
+
+
+@jax.custom_jvp
+def solve_system(plan: Plan, a: Array, panels: Panels, b: Float[Array, "n k"]):
+    """x = A^-1 b, user's order. The tangent is another solve: dx = A^-1 (db - dA x).
+
+    Its transpose is a solve with the same factor: b_bar = A^-1 x_bar, a_bar from -b_bar x^T.
+    """
+    del a
+    if plan.n == 0:
+        return b
+    perm = jnp.asarray(plan.perm)
+    b = b.at[perm].get(mode="promise_in_bounds", unique_indices=True)
+    fronts = solve_fronts(plan, forward_front, panels, vector_to_fronts(plan, b))
+    fronts = solve_fronts(plan, backward_front, panels, fronts)
+    x = vector_from_fronts(plan, fronts, b.shape[1])
+    return jnp.zeros_like(x).at[perm].set(x, mode="promise_in_bounds", unique_indices=True)
+
+
+@solve_system.defjvp
+def _solve_jvp(primals, tangents):
+    plan, a, panels, b = primals
+    _, a_dot, _, b_dot = tangents
+    panels = lax.stop_gradient(panels)  # a function of `a`: its motion is accounted for by dA x
+    x = solve_system(plan, a, panels, b)
+    return x, solve_system(plan, a, panels, b_dot - multiply(plan, a_dot, x))

@@ -1,0 +1,239 @@
+"""Plan: the analysis of one sparsity pattern, made once by `analyze` and used for any values."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Float, Int
+
+from padchol.report import Facts, report
+from padchol.symbolic import ordering, supernodes, tables
+from padchol.symbolic import pattern as patterns
+from padchol.symbolic.costs import CostModel
+from padchol.symbolic.etree import column_counts, compress, elimination_tree, permuted_lower, postorder
+from padchol.symbolic.pattern import Pattern
+from padchol.symbolic.schedule import Schedule, schedule
+from padchol.symbolic.supernodes import Supernodes
+from padchol.symbolic.tables import Layout
+
+FORMAT = 1  # of the fingerprint and of saved files: raised when tables change their meaning
+
+
+class Plan(eqx.Module):
+    """The analysis of one pattern: index tables (arrays, traced) and shape facts (static).
+
+    With p = perm: L L^T = A[p][:, p]. Entry k of the canonical values is A[rows[k], cols[k]] *and*
+    its mirror image: one parameter per symmetric pair, rows >= cols, sorted by column, then row,
+    the diagonal always present. A gradient with respect to an off-diagonal value therefore counts
+    both entries.
+
+    Equal patterns analysed with equal options give equal plans. Pass a plan to a jitted function as
+    an argument (it is a pytree) rather than closing over it where compile time matters: closed-over
+    tables become constants of the program.
+    """
+
+    perm: Int[np.ndarray, " n"]
+    rows: Int[np.ndarray, " nnz"]
+    cols: Int[np.ndarray, " nnz"]
+    table: Int[np.ndarray, " table"]
+    copy_places: Int[np.ndarray, " nnz"]
+    layout: Layout = eqx.field(static=True)
+    nnz_L: int = eqx.field(static=True)
+    fingerprint: str = eqx.field(static=True)
+    facts: Facts = eqx.field(static=True)
+
+    @property
+    def n(self) -> int:
+        """Order of the matrix."""
+        return self.perm.shape[0]
+
+    @property
+    def nnz(self) -> int:
+        """Entries of the canonical pattern: one per symmetric pair, and the diagonal."""
+        return self.rows.shape[0]
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        """Counted facts: nnz_L, flops, padded flops, levels, bins, bytes, ordering, seconds."""
+        return dict(self.facts.items)
+
+    @property
+    def pattern(self) -> Pattern:
+        """The canonical pattern, on the host."""
+        return Pattern(self.n, np.asarray(self.rows, np.int64), np.asarray(self.cols, np.int64))
+
+    def values(self, A: Any) -> Float[np.ndarray, " nnz"]:
+        """Canonical values of A, whose pattern must be contained in the plan's.
+
+        Duplicates are summed; where A has no entry the value is 0. For scipy matrices (full
+        symmetric, checked, or one triangle) the result is a numpy array of A's float dtype. JAX
+        BCOO and BCSR matrices work under jit and are differentiable: the lower triangle is read,
+        as symmetry cannot be checked on traced values, and entries outside the pattern give NaN.
+        """
+        if hasattr(A, "sum_duplicates") and type(A).__module__.startswith("jax."):
+            from padchol.numeric.values import sparse_values
+
+            return sparse_values(self, A)
+        return patterns.values(self.pattern, A)
+
+    def factor_pattern(self) -> tuple[np.ndarray, np.ndarray]:
+        """(indices, indptr): exact CSC pattern of L in the plan's order, no relaxation zeros.
+
+        Computed anew at each call, on the host; memory and time in proportion to nnz(L).
+        """
+        exact, post = exact_supernodes(self.pattern, np.asarray(self.perm, np.int64))
+        return full_pattern(exact, post)
+
+    def save(self, path: Any) -> None:
+        """Write the plan to an .npz file (no pickle inside); read it with `padchol.load`."""
+        from padchol.storage import save
+
+        save(self, path)
+
+    def __str__(self) -> str:
+        return report(self)
+
+    def __repr__(self) -> str:
+        return f"Plan(n={self.n}, nnz={self.nnz}, nnz_L={self.nnz_L}, {self.fingerprint[:12]})"
+
+
+def analyze(A: Any, *, order: Any = "auto", lower: bool = False) -> Plan:
+    """Analyse a symmetric sparsity pattern: ordering, elimination tree, supernodes, bins, tables.
+
+    A: any scipy.sparse matrix or array, a JAX BCOO or BCSR, or a tuple (rows, cols, n). Full
+    symmetric unless `lower=True`, which says that one triangle is stored. Duplicates are summed,
+    indices may be unsorted, a missing diagonal is inserted as structure; A is never changed.
+
+    order: "auto" (the cheapest predicted plan of the orderings at hand), "natural", "rcm", "mmd",
+    "metis" (needs pymetis), or a permutation p with L L^T = A[p][:, p], which is kept as it is.
+
+    Numpy and scipy only. Raises `ValueError` for a matrix that is not square or not symmetric,
+    naming an entry, and for an invalid permutation; `OverflowError` beyond 32-bit tables.
+    """
+    started = time.perf_counter()
+    pattern = patterns.canonical(A, lower=lower)
+    model = CostModel()
+    names = ordering.candidates(pattern) if isinstance(order, str) and order == "auto" else [order]
+    best = min((_candidate(pattern, name, model) for name in names), key=lambda c: c.scheduled.cost)
+    return _assemble(pattern, best, started)
+
+
+class _Candidate(eqx.Module):
+    """An ordering carried as far as its predicted cost."""
+
+    name: str
+    perm: np.ndarray  # as exposed by the plan
+    post: np.ndarray  # post[t]: plan position of postordered column t
+    exact: Supernodes
+    relaxed: Supernodes
+    order: np.ndarray  # postordered column at each place of the relaxed order
+    scheduled: Schedule
+
+
+def _candidate(pattern: Pattern, order: Any, model: CostModel) -> _Candidate:
+    """The symbolic pipeline of one ordering, up to the schedule."""
+    name = order if isinstance(order, str) else "given"
+    if name in ordering.NAMED:
+        perm = ordering.NAMED[name](pattern)
+    elif isinstance(order, str):
+        raise ValueError(
+            f"expected order to be one of {sorted([*ordering.NAMED, 'auto'])} or a permutation; "
+            f"got {order!r}"
+        )
+    else:
+        perm = ordering.given(order, pattern.n)
+    exact, post = exact_supernodes(pattern, perm)
+    relaxed, order_ = supernodes.relax(exact, model)
+    if name not in ("natural", "given"):  # free to expose the order in which columns are kept
+        place = post[order_]
+        perm, post = perm[place], np.argsort(order_)
+    return _Candidate(name, perm, post, exact, relaxed, order_, schedule(relaxed, model))
+
+
+def exact_supernodes(pattern: Pattern, perm: np.ndarray) -> tuple[Supernodes, np.ndarray]:
+    """Maximal supernodes of L with their exact rows, in a postorder; post[t] is its column t."""
+    n = pattern.n
+    i, k = permuted_lower(pattern, perm)
+    parent = elimination_tree(n, *compress(n, i, k))
+    post = postorder(parent)
+    place = np.empty(n, np.int64)
+    place[post] = np.arange(n)
+    above = parent[post]
+    parent = np.where(above >= 0, place[above], -1)
+    i, k = place[i], place[k]  # a postorder is topological: i > k stays true
+    counts = column_counts(parent, *compress(n, k, i))
+    return supernodes.with_rows(*supernodes.maximal(parent, counts), i, k), post
+
+
+def full_pattern(exact: Supernodes, post: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """CSC (indices, indptr) of L in plan order, from supernodes in a postorder of it.
+
+    The rows of a column are ancestors, which every topological order sorts alike.
+    """
+    n = post.size
+    s = exact.of_column
+    pivots = exact.first[s + 1] - np.arange(n)
+    counts = np.empty(n, np.int64)
+    counts[post] = pivots + exact.below[s]
+    indptr = np.concatenate([[0], np.cumsum(counts)])
+    indices = np.empty(int(indptr[-1]), np.int64)
+    for amount, source, base, shift in (
+        (pivots, post, np.arange(n), np.zeros(n, np.int64)),
+        (exact.below[s], post[exact.rows] if n else post, exact.row_ptr[s], pivots),
+    ):
+        k = np.arange(int(amount.sum())) - np.repeat(np.cumsum(amount) - amount, amount)
+        target = np.repeat(indptr[post] + shift, amount) + k
+        indices[target] = source[np.repeat(base, amount) + k]
+    return indices, indptr
+
+
+def _copy_places(exact: Supernodes, post: np.ndarray, i: np.ndarray, k: np.ndarray) -> np.ndarray:
+    """Position of entry (i, k), postordered, i >= k, in the data of `full_pattern`."""
+    n = post.size
+    s = exact.of_column
+    counts = np.empty(n, np.int64)
+    counts[post] = exact.first[s + 1] - np.arange(n) + exact.below[s]
+    indptr = np.concatenate([[0], np.cumsum(counts)])
+    offset = exact.place(s[k], i) - (k - exact.first[s[k]])
+    return indptr[post[k]] + offset
+
+
+def _assemble(pattern: Pattern, chosen: _Candidate, started: float) -> Plan:
+    """Tables and facts of the chosen ordering."""
+    n = pattern.n
+    place = np.empty(n, np.int64)  # relaxed place of each plan position
+    relaxed_at = chosen.post[chosen.order] if n else chosen.post  # plan position of relaxed column
+    place[relaxed_at] = np.arange(n)
+    inverse = np.empty(n, np.int64)
+    inverse[chosen.perm] = np.arange(n)
+    a, b = inverse[pattern.rows], inverse[pattern.cols]
+    i, k = np.maximum(place[a], place[b]), np.minimum(place[a], place[b])
+    layout, table = tables.build(chosen.relaxed, chosen.scheduled, relaxed_at, i, k)
+    post_place = np.empty(n, np.int64)
+    post_place[chosen.post] = np.arange(n)
+    high, low = np.maximum(post_place[a], post_place[b]), np.minimum(post_place[a], post_place[b])
+    copy_places = _copy_places(chosen.exact, chosen.post, high, low)
+    nnz_L = int(np.sum(chosen.exact.width * (chosen.exact.width + 1) // 2 + chosen.exact.width * chosen.exact.below))
+    tables.fits_int32(nnz_L, "nnz(L)")
+    arrays = {
+        "perm": chosen.perm.astype(np.int32),
+        "rows": pattern.rows.astype(np.int32),
+        "cols": pattern.cols.astype(np.int32),
+        "table": table,
+        "copy_places": copy_places.astype(np.int32),
+    }
+    facts = Facts.of(chosen.name, chosen.exact, chosen.scheduled, layout, arrays, started)
+    return Plan(**arrays, layout=layout, nnz_L=nnz_L, fingerprint=fingerprint(arrays), facts=facts)
+
+
+def fingerprint(arrays: dict[str, np.ndarray]) -> str:
+    """SHA-256 of the plan's arrays: equal plans, and only they, have equal fingerprints."""
+    digest = hashlib.sha256(f"padchol plan {FORMAT}".encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,95 @@
+"""The counted facts of a plan, and its printed report."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from padchol.symbolic.schedule import Schedule
+from padchol.symbolic.supernodes import Supernodes
+from padchol.symbolic.tables import Layout
+
+if TYPE_CHECKING:
+    from padchol.plan import Plan
+
+
+class Facts:
+    """Name to value, for people. All facts compare equal, so that seconds never cause a retrace."""
+
+    def __init__(self, items: dict[str, Any]):
+        self.items = dict(items)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Facts)
+
+    def __hash__(self) -> int:
+        return 0
+
+    @staticmethod
+    def of(
+        name: str,
+        exact: Supernodes,
+        scheduled: Schedule,
+        layout: Layout,
+        arrays: dict[str, np.ndarray],
+        started: float,
+    ) -> Facts:
+        """Facts of an analysis; flops are those of the factorisation, multiply and add as two."""
+        w, m = exact.width, exact.below
+        size = np.repeat(w + m, w) - _ramp(w)
+        nnz_L = int(size.sum())
+        padded_entries = sum(b.fronts * (b.W * (b.W + 1) // 2 + b.W * b.M) for b in layout.bins)
+        padded_flops = float(sum(b.fronts * padded_front_flops(b.W, b.M) for b in layout.bins))
+        return Facts(
+            {
+                "nnz_L": nnz_L,
+                "flops": float(np.sum(size.astype(float) ** 2)),
+                "padded_flops": padded_flops,
+                "padded_entries": padded_entries,
+                "levels": scheduled.levels,
+                "bins": len(layout.bins),
+                "shapes": [(b.W, b.M, b.C, b.chunks) for b in layout.bins],
+                "supernodes": int(w.size),
+                "fronts": int(sum((b.fronts >= 0).sum() for b in scheduled.bins)),
+                "bytes": int(sum(array.nbytes for array in arrays.values())),
+                "ordering": name,
+                "seconds": time.perf_counter() - started,
+            }
+        )
+
+
+def _ramp(w: np.ndarray) -> np.ndarray:
+    """0 .. w[0] - 1, 0 .. w[1] - 1, ..."""
+    return np.arange(int(w.sum())) - np.repeat(np.cumsum(w) - w, w)
+
+
+def padded_front_flops(W: int, M: int) -> float:
+    """Flops of one padded front counted as those of L are: the sum of squared column lengths."""
+    columns = W + M - np.arange(W, dtype=float)
+    return float(np.sum(columns**2))
+
+
+def report(plan: Plan) -> str:
+    """The report that `print(plan)` shows."""
+    f = plan.stats
+    full = 2 * plan.nnz - plan.n
+    fill = plan.nnz_L / max(plan.nnz, 1)
+    rows = [
+        ("order n", f"{plan.n:,}"),
+        ("nnz(A)", f"{full:,} (lower triangle {plan.nnz:,})"),
+        ("nnz(L)", f"{plan.nnz_L:,} (fill ratio {fill:.2f})"),
+        ("flops", f"{f['flops']:.3g}"),
+        ("levels", f"{f['levels']}"),
+        ("bins", f"{f['bins']} holding {f['fronts']:,} fronts"),
+        (
+            "padding efficiency",
+            f"entries {plan.nnz_L / max(f['padded_entries'], 1):.0%}, "
+            f"flops {f['flops'] / max(f['padded_flops'], 1):.0%}",
+        ),
+        ("tables", f"{f['bytes']:,} bytes"),
+        ("ordering", f"{f['ordering']} ({f['seconds']:.3f} s)"),
+        ("fingerprint", plan.fingerprint[:16]),
+    ]
+    return "padchol plan\n" + "\n".join(f"  {name:<19}{value}" for name, value in rows)

@@ -1,0 +1,461 @@
+"""Static index tables: one flat int32 array, and the layout that says where each table lies.
+
+The numeric phase sees a pattern only through these. All tables hold integers per front row, per
+front, per chunk or per hand-over block, never per entry of an update.
+
+Notation (for bin b with F = chunks * C places)
+    D = W + M      order of the padded front: pivots at 0 .. W - 1, rows below at W ..
+    message        what a front hands to its parent (up: its M x M update, or M x k rows) or to
+                   its children (down: a D x D matrix, or D x k rows); both live in slots
+    block          q x q piece of an update (or q rows of a vector message), the unit of the
+                   extend-add; only blocks on and below the diagonal are listed
+    tile           T blocks moved together
+
+Address 0 onwards of every message buffer is a region of zeros that nothing writes; padding blocks
+read it and add its zeros somewhere harmless.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from padchol.symbolic.schedule import Bin, Schedule
+from padchol.symbolic.slots import allocate
+from padchol.symbolic.supernodes import Supernodes
+
+INT32_MAX = np.iinfo(np.int32).max
+SMALL_BLOCK, LARGE_BLOCK = 8, 32  # q; 32 where M >= 64 (M is a multiple of 32 there)
+ZEROS = LARGE_BLOCK  # addresses 0 .. ZEROS - 1 hold zeros
+TILE_ENTRIES = 32_768  # at most so many entries a tile (tests/bench/NOTES.md)
+TILE_OVERHEAD = 800  # entries that could be moved while one tile starts
+
+
+class Section(NamedTuple):
+    """Where a table lies in the flat array."""
+
+    start: int
+    size: int
+
+
+@dataclass(frozen=True)
+class BlockList:
+    """Hand-over blocks into the fronts of one bin: sections ptr (chunks + 1), and per block."""
+
+    q: int
+    T: int
+    ptr: Section
+    address: Section
+    stride: Section
+    row: Section
+    col: Section
+    lane: Section
+
+
+@dataclass(frozen=True)
+class BinLayout:
+    """Static shape facts of one bin and the sections of its tables."""
+
+    index: int
+    W: int
+    M: int
+    C: int
+    chunks: int
+    has_children: bool
+    sections: tuple[tuple[str, Section], ...]
+    matrix_blocks: tuple[BlockList, ...]
+    vector_blocks: tuple[BlockList, ...]
+    at: dict[str, Section] = field(compare=False, hash=False, repr=False, default_factory=dict)
+
+    def __post_init__(self):
+        self.at.update(self.sections)
+
+    @property
+    def D(self) -> int:
+        return self.W + self.M
+
+    @property
+    def fronts(self) -> int:
+        return self.chunks * self.C
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All static facts of a plan's numeric phase. Hash and equality are those of its contents."""
+
+    n: int
+    bins: tuple[BinLayout, ...]
+    chunk_ptr: Section  # (levels + 1, bins): first chunk of each bin at each level
+    location: Section  # (n,): row of pivot t (plan order) in the stacked (F * W) pivot rows
+    buffers: tuple[tuple[str, int], ...]  # up2, up1, down2, down1: elements or rows
+    hashed: int = field(compare=False, repr=False, default=0)
+
+    def __post_init__(self):
+        facts = (self.n, self.bins, self.chunk_ptr, self.location, self.buffers)
+        object.__setattr__(self, "hashed", hash(facts))
+
+    def __hash__(self) -> int:
+        return self.hashed
+
+    def __eq__(self, other) -> bool:
+        return self is other or (
+            isinstance(other, Layout)
+            and self.hashed == other.hashed
+            and (self.n, self.bins, self.chunk_ptr, self.location, self.buffers)
+            == (other.n, other.bins, other.chunk_ptr, other.location, other.buffers)
+        )
+
+    def buffer(self, name: str) -> int:
+        return dict(self.buffers)[name]
+
+
+class Writer:
+    """Collects tables, proves them in range (in int64), and packs them."""
+
+    def __init__(self):
+        self.parts: list[np.ndarray] = []
+        self.end = 0
+
+    def add(self, table: np.ndarray, low: int, high: int, what: str) -> Section:
+        """Append a table whose entries must lie in [low, high]."""
+        flat = np.asarray(table, np.int64).reshape(-1)
+        fits_int32(high, what)
+        if flat.size and (flat.min() < low or flat.max() > high):
+            raise AssertionError(
+                f"table {what}: expected entries in [{low}, {high}]; "
+                f"got [{flat.min()}, {flat.max()}]"
+            )
+        section = Section(self.end, flat.size)
+        self.parts.append(flat)
+        self.end += flat.size
+        fits_int32(self.end, "table length")
+        return section
+
+    def pack(self) -> np.ndarray:
+        return np.concatenate(self.parts).astype(np.int32)
+
+
+def fits_int32(value: int, what: str) -> None:
+    """Raise `OverflowError` where an index would not fit; called with exact integers."""
+    if value > INT32_MAX:
+        raise OverflowError(
+            f"{what} needs indices up to {value}, beyond int32 ({INT32_MAX}): the problem is too "
+            "large for 32-bit index tables"
+        )
+
+
+class Geometry(NamedTuple):
+    """Where each supernode sits: its bin and its place there; and each step of the sweeps."""
+
+    bin_of: np.ndarray  # (S,)
+    place: np.ndarray  # (S,)
+    W: np.ndarray  # (bins,)
+    M: np.ndarray
+    C: np.ndarray
+    step: list[np.ndarray]  # per bin (chunks,): position in the order of execution
+
+    def chunk(self, s: np.ndarray) -> np.ndarray:
+        return self.place[s] // self.C[self.bin_of[s]]
+
+    def lane(self, s: np.ndarray) -> np.ndarray:
+        return self.place[s] % self.C[self.bin_of[s]]
+
+    def padded_place(self, nodes: Supernodes, s: np.ndarray, i: np.ndarray) -> np.ndarray:
+        """Place of row i in the padded front of s."""
+        exact = nodes.place(s, i)
+        width = nodes.width[s]
+        return np.where(exact < width, exact, exact - width + self.W[self.bin_of[s]])
+
+
+def geometry(nodes: Supernodes, plan: Schedule) -> Geometry:
+    S = nodes.parent.size
+    bin_of, place = np.full(S, -1), np.full(S, -1)
+    for b, bin in enumerate(plan.bins):
+        real = bin.fronts >= 0
+        bin_of[bin.fronts[real]] = b
+        place[bin.fronts[real]] = np.flatnonzero(real)
+    steps, now = [np.empty(bin.chunks, np.int64) for bin in plan.bins], 0
+    for level in range(plan.levels):
+        for b, bin in enumerate(plan.bins):
+            start, stop = bin.chunk_ptr[level : level + 2]
+            steps[b][start:stop] = now + np.arange(stop - start)
+            now += int(stop - start)
+    W, M, C = (np.array([getattr(bin, f) for bin in plan.bins], np.int64) for f in "WMC")
+    return Geometry(bin_of, place, W, M, C, steps)
+
+
+def build(
+    nodes: Supernodes, plan: Schedule, relaxed: np.ndarray, i: np.ndarray, k: np.ndarray
+) -> tuple[Layout, np.ndarray]:
+    """Layout and flat table.
+
+    relaxed (n,): plan position of each column of the relaxed order. i, k (nnz,): canonical entry
+    v of A is (i[v], k[v]) with i >= k in the relaxed order.
+    """
+    n = relaxed.size
+    where = geometry(nodes, plan)
+    writer = Writer()
+    writer.add(np.zeros(ZEROS), 0, 0, "zeros")  # what padding blocks take for their relative rows
+    pointers = np.stack([bin.chunk_ptr for bin in plan.bins], 1) if plan.bins else np.zeros((1, 0))
+    chunk_ptr = writer.add(pointers, 0, INT32_MAX, "chunk_ptr")
+    slots, ends = _slots(nodes, plan, where)
+    rel, rel_start = _relative_rows(nodes, plan, where)
+    place = relaxed_places(nodes, plan, where)
+    total = sum(bin.fronts.size * bin.W for bin in plan.bins)
+    located = np.empty(n, np.int64)
+    located[relaxed] = place
+    location = writer.add(located, 0, max(total - 1, 0), "location")
+    rel_sections = [
+        writer.add(r, 0, int((where.W + where.M).max()) - 1, "relative rows") for r in rel
+    ]
+    absolute = np.empty(nodes.parent.size, np.int64)
+    for b in range(len(plan.bins)):
+        mine = where.bin_of == b
+        absolute[mine] = rel_sections[b].start + rel_start[mine]
+    blocks = _all_blocks(nodes, where, slots, absolute)
+    bins = []
+    for b, bin in enumerate(plan.bins):
+        sections = _bin_sections(writer, nodes, bin, b, where, slots, ends, relaxed)
+        sections.append(("rel", rel_sections[b]))
+        sections += _value_sections(writer, nodes, bin, b, where, i, k)
+        lists = [
+            tuple(
+                made
+                for q in (SMALL_BLOCK, LARGE_BLOCK)
+                if (made := _block_list(writer, kind, q, b, bin, where, ends, writer.end))
+            )
+            for kind in blocks
+        ]
+        bins.append(
+            BinLayout(
+                b,
+                bin.W,
+                bin.M,
+                bin.C,
+                bin.chunks,
+                bool(np.isin(bin.fronts[bin.fronts >= 0], nodes.parent).any()),
+                tuple(sections),
+                *lists,
+            )
+        )
+    layout = Layout(n, tuple(bins), chunk_ptr, location, tuple(ends.items()))
+    return layout, writer.pack()
+
+
+def relaxed_places(nodes: Supernodes, plan: Schedule, where: Geometry) -> np.ndarray:
+    """(n,): row of each column (relaxed order) in the pivot rows of all bins stacked."""
+    base = np.concatenate([[0], np.cumsum([bin.fronts.size * bin.W for bin in plan.bins])])
+    s = nodes.of_column
+    offset = np.arange(s.size) - nodes.first[s]
+    b = where.bin_of[s]
+    return base[b] + where.place[s] * where.W[b] + offset
+
+
+def _slots(nodes: Supernodes, plan: Schedule, where: Geometry):
+    """Chunk addresses of the four kinds of message, per bin, and the length of each buffer.
+
+    "up2" and "up1": matrix and vector messages to the parent; "down2" and "down1": to children.
+    """
+    steps = sum(bin.chunks for bin in plan.bins)
+    child = np.flatnonzero(nodes.parent >= 0)
+    step_of = np.zeros(nodes.parent.size, np.int64)
+    for b in range(len(plan.bins)):
+        mine = where.bin_of == b
+        step_of[mine] = where.step[b][where.chunk(np.flatnonzero(mine))]
+    last_up, last_down = np.arange(steps), np.arange(steps)
+    np.maximum.at(last_up, step_of[child], step_of[nodes.parent[child]])
+    np.maximum.at(  # the down sweep runs the same steps backwards
+        last_down, steps - 1 - step_of[nodes.parent[child]], steps - 1 - step_of[child]
+    )
+    reads = {"up": np.zeros(steps, bool), "down": np.zeros(steps, bool)}
+    reads["up"][step_of[child]] = True
+    reads["down"][step_of[nodes.parent[child]]] = True
+    slots: dict[str, list[np.ndarray]] = {}
+    ends: dict[str, int] = {}
+    for direction, last in (("up", last_up), ("down", last_down)):
+        for rank in (2, 1):
+            size = np.zeros(steps, np.int64)
+            for b, bin in enumerate(plan.bins):
+                side = bin.M if direction == "up" else bin.W + bin.M
+                size[where.step[b]] = bin.C * side**rank
+            if direction == "down":
+                has_children = np.isin(where.bin_of[nodes.parent[child]], np.arange(len(plan.bins)))
+                parents = np.unique(where.bin_of[nodes.parent[child]][has_children])
+                for b in range(len(plan.bins)):
+                    if b not in parents:
+                        size[where.step[b]] = 0
+                address, end = allocate(size[::-1], last, ZEROS)
+                address = address[::-1]
+            else:
+                address, end = allocate(size, last, ZEROS)
+            name = f"{direction}{rank}"
+            fits_int32(end, f"message buffer {name}")
+            slots[name] = [address[where.step[b]] for b in range(len(plan.bins))]
+            ends[name] = end
+    return slots, ends
+
+
+def _relative_rows(nodes: Supernodes, plan: Schedule, where: Geometry):
+    """Per bin (F, M): place of each row below in the parent's padded front (0 at padding).
+
+    Also (S,): where the rows of s start in its bin's table.
+    """
+    s = np.repeat(np.arange(nodes.parent.size), nodes.below)
+    if s.size and (nodes.parent[s] < 0).any():
+        raise AssertionError("a supernode with rows below must have a parent")
+    target = where.padded_place(nodes, nodes.parent[s], nodes.rows)
+    rank = np.arange(s.size) - nodes.row_ptr[s]
+    tables = []
+    for b, bin in enumerate(plan.bins):
+        table = np.zeros((bin.fronts.size, bin.M), np.int64)
+        mine = where.bin_of[s] == b
+        table[where.place[s[mine]], rank[mine]] = target[mine]
+        tables.append(table)
+    return tables, where.place * where.M[where.bin_of]
+
+
+def _bin_sections(writer, nodes, bin: Bin, b: int, where: Geometry, slots, ends, relaxed):
+    """The per-front and per-chunk tables of one bin."""
+    real = bin.fronts >= 0
+    s = np.where(real, bin.fronts, 0)
+    width = np.where(real, nodes.width[s], 0)
+    below = np.where(real, nodes.below[s], 0)
+    n = relaxed.size
+    lane = np.arange(bin.W)
+    column = np.minimum(nodes.first[s][:, None] + lane, n - 1)
+    pivot = np.where(lane < width[:, None], relaxed[column], n)
+    up = np.where(real & (nodes.parent[s] >= 0), nodes.parent[s], -1)
+    p = np.maximum(up, 0)
+    stride = where.W[where.bin_of[p]] + where.M[where.bin_of[p]]
+    made = [
+        ("width", writer.add(width, 0, bin.W, "width")),
+        ("below", writer.add(below, 0, bin.M, "below")),
+        ("pivot", writer.add(pivot, 0, n, "pivot")),
+        ("stride", writer.add(np.where(up >= 0, stride, 0), 0, INT32_MAX, "stride")),
+    ]
+    for rank in (2, 1):
+        base = np.array(
+            [slots[f"down{rank}"][where.bin_of[q]][where.chunk(q)] for q in p], np.int64
+        )
+        base += where.lane(p) * stride**rank
+        base = np.where(up >= 0, base, 0)
+        top = ends[f"down{rank}"] - np.where(up >= 0, stride**rank, 0).min(initial=0)
+        made.append((f"parent{rank}", writer.add(base, 0, top, "parent slot")))
+    for name in ("up2", "up1", "down2", "down1"):
+        made.append((name, writer.add(slots[name][b], 0, ends[name], name)))
+    return made
+
+
+def _value_sections(writer, nodes, bin: Bin, b: int, where: Geometry, i, k):
+    """Which values of A go into the pivot columns (F, D, W) of this bin's fronts, and where."""
+    s = nodes.of_column[k]
+    mine = np.flatnonzero(where.bin_of[s] == b)
+    s = s[mine]
+    row = where.padded_place(nodes, s, i[mine])
+    entry = (where.place[s] * (bin.W + bin.M) + row) * bin.W + k[mine] - nodes.first[s]
+    size = bin.fronts.size * (bin.W + bin.M) * bin.W
+    return [
+        ("value", writer.add(mine, 0, max(i.size - 1, 0), "value")),
+        ("entry", writer.add(entry, 0, max(size - 1, 0), "entry")),
+    ]
+
+
+class Blocks(NamedTuple):
+    """Hand-over blocks of one kind, one row each."""
+
+    q: np.ndarray
+    parent: np.ndarray  # supernode receiving the block
+    address: np.ndarray
+    stride: np.ndarray
+    row: np.ndarray  # absolute positions in the flat table of the first relative row and column
+    col: np.ndarray
+    rank: int
+
+
+def _all_blocks(nodes: Supernodes, where: Geometry, slots, rel_at: np.ndarray):
+    """Blocks of all matrix messages, and of all vector messages."""
+    child = np.flatnonzero(nodes.below > 0)
+    b = where.bin_of[child]
+    M, chunk, lane = where.M[b], where.chunk(child), where.lane(child)
+    out = []
+    for rank in (2, 1):
+        q = np.where((M >= 2 * LARGE_BLOCK) & (rank == 2), LARGE_BLOCK, SMALL_BLOCK)
+        strips = -(-nodes.below[child] // q)
+        count = strips * (strips + 1) // 2 if rank == 2 else strips
+        owner = np.repeat(np.arange(child.size), count)
+        k = np.arange(owner.size) - np.repeat(np.cumsum(count) - count, count)
+        if rank == 2:  # k counts the lower triangle by rows: k = i (i + 1) / 2 + j
+            i = ((np.sqrt(8.0 * k + 1) - 1) / 2).astype(np.int64)
+            i -= i * (i + 1) // 2 > k
+            i += (i + 1) * (i + 2) // 2 <= k
+            j = k - i * (i + 1) // 2
+        else:
+            i, j = k, np.zeros_like(k)
+        base = np.zeros(child.size, np.int64)
+        for c in range(len(slots["up2"])):
+            mine = b == c
+            base[mine] = slots[f"up{rank}"][c][chunk[mine]]
+        base += lane * M**rank
+        stride = M[owner] if rank == 2 else np.ones(owner.size, np.int64)
+        rel = rel_at[child][owner]
+        out.append(
+            Blocks(
+                q[owner],
+                nodes.parent[child][owner],
+                base[owner] + i * q[owner] * stride + j * q[owner],
+                stride,
+                rel + i * q[owner],
+                rel + j * q[owner],
+                rank,
+            )
+        )
+    return out
+
+
+def _block_list(writer, blocks: Blocks, q, b, bin: Bin, where: Geometry, ends, table_end):
+    """The blocks of size q that go into bin b, by chunk, filled up to whole tiles."""
+    mine = np.flatnonzero((blocks.q == q) & (where.bin_of[blocks.parent] == b))
+    if not mine.size:
+        return None
+    chunk = where.chunk(blocks.parent[mine])
+    order = np.argsort(chunk, kind="stable")
+    mine, chunk = mine[order], chunk[order]
+    counts = np.bincount(chunk, minlength=bin.chunks)
+    T = _tile(counts, q**blocks.rank)
+    tiles = -(-counts // T)
+    ptr = np.concatenate([[0], np.cumsum(tiles)])
+    before = np.cumsum(counts) - counts
+    slot = np.repeat(ptr[:-1] * T - before, counts) + np.arange(mine.size)
+
+    def table(values, high, what):
+        filled = np.zeros(int(ptr[-1]) * T, np.int64)
+        filled[slot] = values
+        return writer.add(filled, 0, high, what)
+
+    end = ends[f"up{blocks.rank}"]
+    reach = (q - 1) * blocks.stride[mine] + (q - 1 if blocks.rank == 2 else 0)
+    if (blocks.address[mine] + reach).max() >= end:
+        raise AssertionError("a hand-over block reaches beyond its buffer")
+    return BlockList(
+        q,
+        T,
+        writer.add(ptr, 0, INT32_MAX, "tile pointers"),
+        table(blocks.address[mine], end - 1, "block address"),
+        table(blocks.stride[mine], INT32_MAX, "block stride"),
+        table(blocks.row[mine], table_end - 1, "block rows"),
+        table(blocks.col[mine], table_end - 1, "block columns"),
+        table(where.lane(blocks.parent[mine]), bin.C - 1, "block lane"),
+    )
+
+
+def _tile(counts: np.ndarray, entries: int) -> int:
+    """Blocks per tile: the power of two that moves the fewest padded entries."""
+    best, best_cost, T = 1, np.inf, 1
+    while T == 1 or T * entries <= TILE_ENTRIES:
+        cost = (-(-counts // T)).sum() * (T * entries + TILE_OVERHEAD)
+        if cost < best_cost:
+            best, best_cost = T, cost
+        T *= 2
+    return best
