@@ -10,11 +10,14 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-# Columns eliminated one by one. At 8, 64 blocks take 19 us (LAPACK with its inverse: 34 us); wider
-# loops spill out of registers (tests/bench/NOTES.md, experiment 1).
-UNROLLED = 8
-# From this width on a loop over blocks of LOOP_BLOCK keeps the compiled program small.
-LOOP_BLOCK = 32
+# Columns eliminated one by one. Batched, 8 columns unrolled take 0.2 us a matrix and a loop 0.5 us;
+# alone, the loop takes 1 us and the unrolled code 5 us (tests/bench/NOTES.md, experiment 1).
+COLUMNS = 8
+UNROLL_FROM = 32  # matrices in the batch
+# Halving is fastest up to here; a loop over blocks of 8 columns keeps programs small for wider
+# leaves of the recursion (experiment 2).
+HALVE_UP_TO = 32
+LEAF = 64
 
 Batch = Float[Array, "C W W"]
 
@@ -56,37 +59,47 @@ def _below_or_on(size: int):
 
 
 def cholesky_and_inverse(a: Batch) -> tuple[Batch, Batch]:
-    """L and L^-1 with a = L L^T; only the lower triangle of `a` is read.
+    """L and L^-1 with a = L L^T; only the lower triangle of `a` is read. W: a multiple of 8.
 
-    A pivot that is not positive makes its column of L, and what depends on it, NaN; columns before
-    it keep their values. W must be 8, 16, or a multiple of 8. Cost: W^3 flops up to LOOP_BLOCK, 4
-    W^3 in GEMMs above.
+    A pivot that is not positive makes its column of L NaN; columns before it keep their values.
+    Cost: 2/3 W^3 flops, plus 4 W^3 of a leaf of the recursion.
     """
     width = a.shape[-1]
-    if width <= UNROLLED:
+    if width <= COLUMNS:
         return _by_columns(a)
-    if width <= LOOP_BLOCK:
-        return _by_halves(a)
-    return _by_blocks(a)
+    if width <= HALVE_UP_TO:
+        return _by_halves(a, COLUMNS)
+    if width <= LEAF:
+        return _by_blocks(a)
+    return _by_halves(a, LEAF)
 
 
 def _by_columns(a: Batch) -> tuple[Batch, Batch]:
-    """Gauss elimination of [A, I] column after column, leaving [L^T, L^-1]."""
+    """Gauss elimination of [A, I] column after column, leaving [D L^T, D L^-1], D = diag(L)."""
     width = a.shape[-1]
     i = jnp.arange(width)
-    rest = jnp.concatenate([symmetric(a), jnp.broadcast_to(jnp.eye(width, dtype=a.dtype), a.shape)], 2)
-    rows = []
-    for j in range(width):
-        row = rest[:, j] / jnp.sqrt(rest[:, j, j])[:, None]
-        rows.append(row)
-        rest = rest - jnp.where(i > j, row[:, :width], 0)[:, :, None] * row[:, None, :]
-    done = jnp.stack(rows, 1)
+    unit = jnp.broadcast_to(jnp.eye(width, dtype=a.dtype), a.shape)
+
+    def eliminate(j, rest):
+        row = lax.dynamic_index_in_dim(rest, j, 1, keepdims=False)
+        column = lax.dynamic_index_in_dim(rest, j, 2, keepdims=False)
+        pivot = lax.dynamic_index_in_dim(column, j, 1)
+        factors = jnp.where(i > j, column * (1 / pivot), 0)
+        return rest - factors[:, :, None] * row[:, None, :]
+
+    rest = jnp.concatenate([symmetric(a), unit], 2)
+    unroll = width if a.shape[0] >= UNROLL_FROM else 1
+    done = lax.fori_loop(0, width, eliminate, rest, unroll=unroll)
+    pivots = jnp.diagonal(done, axis1=1, axis2=2)
+    done = done * (1 / jnp.sqrt(pivots))[:, :, None]
     return lower(jnp.swapaxes(done[:, :, :width], 1, 2)), lower(done[:, :, width:])
 
 
-def _by_halves(a: Batch) -> tuple[Batch, Batch]:
-    """Recursion on a 2 x 2 split, the first half a multiple of 8."""
-    h = -(-a.shape[-1] // 16) * 8
+def _by_halves(a: Batch, leaf: int) -> tuple[Batch, Batch]:
+    """Recursion on a 2 x 2 split, the first part `leaf` times a power of two."""
+    h = leaf
+    while 2 * h < a.shape[-1]:
+        h *= 2
     L1, inverse1 = cholesky_and_inverse(a[:, :h, :h])
     L21 = times_t(a[:, h:, :h], inverse1)
     L2, inverse2 = cholesky_and_inverse(a[:, h:, h:] - times_t(L21, L21))
@@ -101,29 +114,28 @@ def _block_lower(a, b, c):
 
 
 def _by_blocks(a: Batch) -> tuple[Batch, Batch]:
-    """Left-looking loop over column blocks, L and L^-1 filled in step by step.
+    """Left-looking loop over blocks of 8 columns, L and L^-1 filled in step by step.
 
     With the first k blocks done, columns of block k of L solve L_kk from A_kk - L_k L_k^T, and row
     block k of the inverse is L_kk^-1 (E_k - L_k L^-1).
     """
-    C, width, _ = a.shape
-    block = LOOP_BLOCK if width % LOOP_BLOCK == 0 else 16
+    width = a.shape[-1]
     full = symmetric(a)
     eye = jnp.eye(width, dtype=a.dtype)
     i = jnp.arange(width)
 
     def one_block(k, carry):
         L, inverse = carry
-        at = k * block
-        mine = lax.dynamic_slice_in_dim(L, at, block, 1)  # row block k: columns done so far
-        rest = lax.dynamic_slice_in_dim(full, at, block, 2) - times_t(L, mine)
-        pivot = lax.dynamic_slice_in_dim(rest, at, block, 1)
-        Lk, inverse_k = cholesky_and_inverse(pivot)
-        panel = jnp.where((i >= at + block)[:, None], times_t(rest, inverse_k), 0)
+        at = k * COLUMNS
+        mine = lax.dynamic_slice_in_dim(L, at, COLUMNS, 1)  # row block k: columns done so far
+        rest = lax.dynamic_slice_in_dim(full, at, COLUMNS, 2) - times_t(L, mine)
+        Lk, inverse_k = _by_columns(lax.dynamic_slice_in_dim(rest, at, COLUMNS, 1))
+        panel = jnp.where((i >= at + COLUMNS)[:, None], times_t(rest, inverse_k), 0)
         panel = lax.dynamic_update_slice_in_dim(panel, Lk, at, 1)
-        unit = lax.dynamic_slice_in_dim(eye, at, block, 0)
+        unit = lax.dynamic_slice_in_dim(eye, at, COLUMNS, 0)
         rows = times(inverse_k, unit - times(mine, inverse))
         L = lax.dynamic_update_slice_in_dim(L, panel, at, 2)
         return L, lax.dynamic_update_slice_in_dim(inverse, rows, at, 1)
 
-    return lax.fori_loop(0, width // block, one_block, (jnp.zeros_like(a), jnp.zeros_like(a)))
+    start = (jnp.zeros_like(a), jnp.zeros_like(a))
+    return lax.fori_loop(0, width // COLUMNS, one_block, start)

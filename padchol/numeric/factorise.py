@@ -1,7 +1,7 @@
 """L L^T = A: the multifrontal factorisation, its tangent, and its failure index.
 
 Notation, for one front (Liu 1992, SIAM Review 34(1), 82-109)
-    F11 (W, W), F21 (M, W)   pivot columns: values of A plus what the children hand over
+    F (D, D)                 the front: values of A plus what the children hand over; F11, F21, F22
     L11, L21                 the pivot columns of L:  F11 = L11 L11^T,  L21 = F21 L11^-T
     U (M, M)                 the update handed to the parent:  F22 - L21 L21^T
 Three leaves are kept per bin: L11 and L11^-1, both (F, W, W), and L21 (F, M, W).
@@ -18,7 +18,7 @@ from jaxtyping import Array, Int
 from padchol.numeric.binding import sweep
 from padchol.numeric.dense import cholesky_and_inverse, lower_half, symmetric, times, times_t
 from padchol.numeric.sweep import Sweep
-from padchol.numeric.values import pivots, to_fronts
+from padchol.numeric.values import assemble, entries, pivots, to_fronts, widths
 from padchol.plan import Plan
 from padchol.symbolic.tables import BinLayout
 
@@ -32,12 +32,15 @@ class Panels(NamedTuple):
 
 
 def cholesky_front(bin: BinLayout, xs: tuple, message):
-    """Factor one chunk of fronts."""
-    (values,) = xs
+    """Factor one chunk of fronts; padded pivots are those of the identity."""
+    values, entry, width = xs
     W = bin.W
-    L11, inverse = cholesky_and_inverse(values[:, :W] + message[:, :W, :W])
-    L21 = times_t(values[:, W:] + message[:, W:, :W], inverse)
-    return (L11, inverse, L21), message[:, W:, W:] - times_t(L21, L21)
+    front = assemble(message, values, entry)
+    lane = jnp.arange(W)
+    inert = (lane[:, None] == lane) & (lane >= width[:, None, None])
+    L11, inverse = cholesky_and_inverse(jnp.where(inert, 1, front[:, :W, :W]))
+    L21 = times_t(front[:, W:, :W], inverse)
+    return (L11, inverse, L21), front[:, W:, W:] - times_t(L21, L21)
 
 
 def tangent_front(bin: BinLayout, xs: tuple, message):
@@ -46,14 +49,15 @@ def tangent_front(bin: BinLayout, xs: tuple, message):
     With S = L11^-1 dF11 L11^-T:  dL11 = L11 Phi(S),  d(L11^-1) = -Phi(S) L11^-1,
     dL21 = (dF21 - L21 dL11^T) L11^-T,  dU = dF22 - dL21 L21^T - L21 dL21^T.
     """
-    L11, inverse, L21, values = xs
+    L11, inverse, L21, entry, values = xs
     W = bin.W
-    F11 = symmetric(values[:, :W] + message[:, :W, :W])
+    front = assemble(message, values, entry)
+    F11 = symmetric(front[:, :W, :W])
     phi = lower_half(times_t(times(inverse, F11), inverse))
     d_L11 = times(L11, phi)
-    d_L21 = times_t(values[:, W:] + message[:, W:, :W] - times_t(L21, d_L11), inverse)
+    d_L21 = times_t(front[:, W:, :W] - times_t(L21, d_L11), inverse)
     half = times_t(d_L21, L21)
-    update = message[:, W:, W:] - half - jnp.swapaxes(half, 1, 2)
+    update = front[:, W:, W:] - half - jnp.swapaxes(half, 1, 2)
     return (d_L11, -times(phi, inverse), d_L21), update
 
 
@@ -62,9 +66,9 @@ def factorise(plan: Plan, a: Array) -> Panels:
 
     Cost: the padded flops of the plan, plus one move of every update.
     """
-    values = to_fronts(plan, jax.lax.stop_gradient(a), pad=1.0)
-    spec = Sweep(plan.layout, cholesky_front, up=True, rank=2, k=0, linear=(False,))
-    return Panels(*(sweep(spec, plan.table, [values]) or ([], [], [])))
+    leaves = [to_fronts(plan, jax.lax.stop_gradient(a)), entries(plan), widths(plan)]
+    spec = Sweep(plan.layout, cholesky_front, up=True, rank=2, k=0, linear=(False,) * 3)
+    return Panels(*(sweep(spec, plan.table, leaves) or ([], [], [])))
 
 
 @jax.custom_jvp
@@ -82,9 +86,9 @@ def _attach_jvp(primals, tangents):
     plan, a, panels = primals
     full = attach(plan, a, panels)
     spec = Sweep(
-        plan.layout, tangent_front, up=True, rank=2, k=0, linear=(False, False, False, True)
+        plan.layout, tangent_front, up=True, rank=2, k=0, linear=(False,) * 4 + (True,)
     )
-    moved = sweep(spec, plan.table, [*full, to_fronts(plan, tangents[1])])
+    moved = sweep(spec, plan.table, [*full, entries(plan), to_fronts(plan, tangents[1])])
     return full, Panels(*(moved or ([], [], [])))
 
 

@@ -15,20 +15,21 @@ from padchol.numeric.binding import sweep
 from padchol.numeric.dense import symmetric, t_times, times
 from padchol.numeric.factorise import Panels, attach
 from padchol.numeric.sweep import Sweep
-from padchol.numeric.values import from_fronts
+from padchol.numeric.values import entries, from_fronts, select
 from padchol.plan import Plan
 from padchol.symbolic.tables import BinLayout
 
 
 def inverse_front(bin: BinLayout, xs: tuple, message):
-    inverse, L21 = xs
+    inverse, L21, entry = xs
     Z22 = symmetric(message)
     G = times(L21, inverse)
     Z21 = -times(Z22, G)
     Z11 = t_times(inverse, inverse) - t_times(G, Z21)
     left = jnp.concatenate([Z11, Z21], 1)
     right = jnp.concatenate([jnp.swapaxes(Z21, 1, 2), Z22], 1)
-    return (left,), jnp.concatenate([left, right], 2)
+    front = jnp.concatenate([left, right], 2)
+    return (select(front, entry),), front
 
 
 def selected_inverse(plan: Plan, a: Array, panels: Panels) -> Float[Array, " nnz"]:
@@ -37,6 +38,6 @@ def selected_inverse(plan: Plan, a: Array, panels: Panels) -> Float[Array, " nnz
     Differentiable in `a` to any order: the tangent is the sweep's own, after that of L.
     """
     panels = attach(plan, a, panels)
-    spec = Sweep(plan.layout, inverse_front, up=False, rank=2, k=0, linear=(False, False))
-    fronts = sweep(spec, plan.table, [panels.inverse, panels.below])
+    spec = Sweep(plan.layout, inverse_front, up=False, rank=2, k=0, linear=(False,) * 3)
+    fronts = sweep(spec, plan.table, [panels.inverse, panels.below, entries(plan)])
     return from_fronts(plan, fronts[0] if fronts else [], a.dtype)

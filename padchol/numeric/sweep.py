@@ -70,7 +70,7 @@ def run(sweep: Sweep, table: jax.Array, leaves: Sequence[Sequence[jax.Array]]) -
     bins = sweep.layout.bins
     kernels = [_batched_kernel(sweep, bin) for bin in bins]
     outputs = [[jnp.zeros(y.shape, y.dtype) for y in leaf] for leaf in shapes(sweep, leaves)]
-    dtype = leaves[0][0].dtype
+    dtype = float_type(leaves)
     length = sweep.layout.buffer(f"{'up' if sweep.up else 'down'}{sweep.rank}")
     tail = (*sweep.lead, sweep.k) if sweep.rank == 1 else sweep.lead
     carry = (jnp.zeros((length, *tail), dtype), tuple(zip(*outputs, strict=True)))
@@ -104,13 +104,18 @@ def shapes(sweep: Sweep, leaves: Sequence[Sequence[Any]]) -> list[list[jax.Shape
             for i, x in enumerate(mine)
         )
         message = (*sweep.lead, bin.C, *sweep.received(bin))
-        struct = jax.ShapeDtypeStruct(message, mine[0].dtype)
+        struct = jax.ShapeDtypeStruct(message, float_type(leaves))
         ys, _ = jax.eval_shape(_batched_kernel(sweep, bin), xs, struct)
         axis = len(sweep.lead)
         found.append(
             [jax.ShapeDtypeStruct(_with_axis(y.shape, axis, bin.fronts), y.dtype) for y in ys]
         )
     return [list(leaf) for leaf in zip(*found, strict=True)]
+
+
+def float_type(leaves: Sequence[Sequence[Any]]):
+    """The type of the messages: that of the floating leaves (others are index tables)."""
+    return next(x[0].dtype for x in leaves if jnp.issubdtype(x[0].dtype, jnp.floating))
 
 
 def _with_axis(shape: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:

@@ -34,35 +34,52 @@ def structured_copy(plan: Plan, a: Float[Array, " nnz"]) -> Float[Array, " nnz_L
     )
 
 
-def to_fronts(plan: Plan, a: Float[Array, " nnz"], pad: float = 0.0) -> list[Array]:
-    """Per bin (F, D, W): the values of A in the fronts' pivot columns, lower triangle.
+def to_fronts(plan: Plan, a: Float[Array, " nnz"]) -> list[Array]:
+    """Per bin (F, E): the values of A that enter each front, zero at padding."""
+    extended = jnp.concatenate([a, jnp.zeros(1, a.dtype)])
+    return [
+        extended.at[section(plan, bin.at["value"])]
+        .get(mode="promise_in_bounds")
+        .reshape(bin.fronts, -1)
+        for bin in plan.layout.bins
+    ]
 
-    `pad` stands on the diagonal of padded pivots: 1 makes them inert in a factorisation.
-    """
-    fronts = []
-    for bin in plan.layout.bins:
-        start = jnp.zeros((bin.fronts, bin.D, bin.W), a.dtype)
-        if pad:
-            width = section(plan, bin.at["width"])
-            lane = jnp.arange(bin.W)
-            inert = (lane >= width[:, None])[:, None, :] & (jnp.arange(bin.D)[:, None] == lane)
-            start = jnp.where(inert, jnp.asarray(pad, a.dtype), start)
-        chosen = a.at[section(plan, bin.at["value"])].get(mode="promise_in_bounds")
-        flat = start.reshape(-1).at[section(plan, bin.at["entry"])].set(
-            chosen, mode="promise_in_bounds", unique_indices=True
-        )
-        fronts.append(flat.reshape(start.shape))
-    return fronts
+
+def entries(plan: Plan) -> list[Array]:
+    """Per bin (F, E): row * D + column in the front of each value of `to_fronts`."""
+    return [
+        section(plan, bin.at["entry"]).reshape(bin.fronts, -1) for bin in plan.layout.bins
+    ]
 
 
 def from_fronts(plan: Plan, fronts: list[Array], dtype: Any) -> Float[Array, " nnz"]:
-    """The entries of (F, D, W) fronts at the places of A's canonical values."""
+    """Canonical values from (F, E): the inverse of `to_fronts`."""
     out = jnp.zeros(plan.nnz, dtype)
     for bin, front in zip(plan.layout.bins, fronts, strict=True):
-        entry, value = section(plan, bin.at["entry"]), section(plan, bin.at["value"])
-        chosen = front.reshape(-1).at[entry].get(mode="promise_in_bounds")
-        out = out.at[value].set(chosen, mode="promise_in_bounds", unique_indices=True)
+        slot, member = section(plan, bin.at["slot"]), section(plan, bin.at["member"])
+        chosen = front.reshape(-1).at[slot].get(mode="promise_in_bounds")
+        out = out.at[member].set(chosen, mode="promise_in_bounds", unique_indices=True)
     return out
+
+
+def widths(plan: Plan) -> list[Array]:
+    """Per bin (F,): pivots that are not padding."""
+    return [section(plan, bin.at["width"]) for bin in plan.layout.bins]
+
+
+def assemble(front: Float[Array, "C D D"], values: Float[Array, "C E"], entry: Array) -> Array:
+    """The fronts plus the values of A that belong in them."""
+    C, D, _ = front.shape
+    lane = jnp.arange(C)[:, None]
+    flat = front.reshape(C, D * D).at[lane, entry].add(values, mode="promise_in_bounds")
+    return flat.reshape(C, D, D)
+
+
+def select(front: Float[Array, "C D D"], entry: Array) -> Float[Array, "C E"]:
+    """The entries of a front at the places of A's values: the adjoint of `assemble`."""
+    C, D, _ = front.shape
+    lane = jnp.arange(C)[:, None]
+    return front.reshape(C, D * D).at[lane, entry].get(mode="promise_in_bounds")
 
 
 def vector_to_fronts(plan: Plan, v: Float[Array, "n k"]) -> list[Array]:

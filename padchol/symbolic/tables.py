@@ -349,16 +349,30 @@ def _bin_sections(writer, nodes, bin: Bin, b: int, where: Geometry, slots, ends,
 
 
 def _value_sections(writer, nodes, bin: Bin, b: int, where: Geometry, i, k):
-    """Which values of A go into the pivot columns (F, D, W) of this bin's fronts, and where."""
+    """Per front, E values of A and where they go in the D x D front.
+
+    "value" (F, E): canonical position, nnz at padding. "entry" (F, E): row * D + column.
+    Also "slot" (values of this bin,): where each of them lies in (F * E), and which they are.
+    """
     s = nodes.of_column[k]
     mine = np.flatnonzero(where.bin_of[s] == b)
     s = s[mine]
     row = where.padded_place(nodes, s, i[mine])
-    entry = (where.place[s] * (bin.W + bin.M) + row) * bin.W + k[mine] - nodes.first[s]
-    size = bin.fronts.size * (bin.W + bin.M) * bin.W
+    entry = row * (bin.W + bin.M) + k[mine] - nodes.first[s]
+    order = np.argsort(where.place[s], kind="stable")
+    counts = np.bincount(where.place[s], minlength=bin.fronts.size)
+    E = int(counts.max(initial=0))
+    rank = np.arange(mine.size) - np.repeat(np.cumsum(counts) - counts, counts)
+    slot = np.repeat(np.arange(bin.fronts.size) * E, counts) + rank
+    value = np.full(bin.fronts.size * E, i.size)
+    entries = np.zeros(value.size, np.int64)
+    value[slot], entries[slot] = mine[order], entry[order]
+    side = bin.W + bin.M
     return [
-        ("value", writer.add(mine, 0, max(i.size - 1, 0), "value")),
-        ("entry", writer.add(entry, 0, max(size - 1, 0), "entry")),
+        ("value", writer.add(value, 0, i.size, "value")),
+        ("entry", writer.add(entries, 0, side * side - 1, "entry")),
+        ("slot", writer.add(slot, 0, max(value.size - 1, 0), "slot")),
+        ("member", writer.add(mine[order], 0, max(i.size - 1, 0), "member")),
     ]
 
 
