@@ -1,6 +1,33 @@
-"""Sparse Cholesky in pure JAX."""
+"""Sparse Cholesky in pure JAX: one symbolic analysis per pattern, any number of factorisations.
+
+    plan = padchol.analyze(A)              # numpy and scipy: ordering, tree, bins, index tables
+    a = plan.values(A)                     # canonical values, one per symmetric pair
+    F = padchol.cholesky(plan, a)          # JAX: jit, grad, jvp, vmap, scan, remat
+    F.solve(b), F.logdet(), F.sample(key), F.selected_inverse(), F.marginal_variances()
+
+Two nouns, `Plan` (of a pattern) and `Factor` (of values). Every numeric routine is a dense kernel
+on one front, handed to one of two sweeps over the elimination tree; see `padchol.numeric.sweep`.
+Importing padchol touches no device and changes no JAX configuration.
+"""
+
+from padchol.direct import logdet, solve
 from padchol.errors import NotPositiveDefiniteError, PlanFileError
 from padchol.factor import Factor, cholesky
 from padchol.numeric.values import structured_copy
 from padchol.plan import Plan, analyze
-__all__=["analyze","cholesky","structured_copy","Plan","Factor","NotPositiveDefiniteError","PlanFileError"]
+from padchol.storage import load
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Factor",
+    "NotPositiveDefiniteError",
+    "Plan",
+    "PlanFileError",
+    "analyze",
+    "cholesky",
+    "load",
+    "logdet",
+    "solve",
+    "structured_copy",
+]

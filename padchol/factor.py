@@ -60,12 +60,12 @@ class Factor(eqx.Module):
         """
         columns, single = self._columns(b)
 
-        def correction(r):
-            return solve_system(self.plan, self.values, self.panels, r).astype(columns.dtype)
+        def solved(r):
+            return solve_system(self.plan, self.values, self.panels, r)
 
-        x = correction(columns)
+        x = solved(columns)
         for _ in range(refine):
-            x = x + correction(columns - multiply(self.plan, self.values, x))
+            x = x + solved(columns - multiply(self.plan, self.values, x))
         return self._shaped(x, single)
 
     def solve_L(self, b: Any) -> Array:
@@ -136,15 +136,9 @@ def cholesky(plan: Plan, a: Any, *, throw: bool = False) -> Factor:
             f"expected a Plan, as made by padchol.analyze; got {type(plan).__name__}"
         )
     a = check_values(plan, a)
-    panels = _factorise(plan, a)
-    info = numeric.first_failure(plan, panels)
+    panels, info = numeric.factorise(plan, a)
     factor = Factor(plan, a, panels, info)
     return _checked(factor) if throw else factor
-
-
-@jax.jit
-def _factorise(plan: Plan, a: Array) -> numeric.Panels:
-    return numeric.factorise(plan, a)
 
 
 def _checked(factor: Factor) -> Factor:

@@ -217,7 +217,8 @@ def _assemble(pattern: Pattern, chosen: _Candidate, started: float) -> Plan:
     post_place[chosen.post] = np.arange(n)
     high, low = np.maximum(post_place[a], post_place[b]), np.minimum(post_place[a], post_place[b])
     copy_places = _copy_places(chosen.exact, chosen.post, high, low)
-    nnz_L = int(np.sum(chosen.exact.width * (chosen.exact.width + 1) // 2 + chosen.exact.width * chosen.exact.below))
+    w, m = chosen.exact.width, chosen.exact.below
+    nnz_L = int(np.sum(w * (w + 1) // 2 + w * m))
     tables.fits_int32(nnz_L, "nnz(L)")
     arrays = {
         "perm": chosen.perm.astype(np.int32),
@@ -227,12 +228,13 @@ def _assemble(pattern: Pattern, chosen: _Candidate, started: float) -> Plan:
         "copy_places": copy_places.astype(np.int32),
     }
     facts = Facts.of(chosen.name, chosen.exact, chosen.scheduled, layout, arrays, started)
-    return Plan(**arrays, layout=layout, nnz_L=nnz_L, fingerprint=fingerprint(arrays), facts=facts)
+    name = fingerprint(arrays, layout)
+    return Plan(**arrays, layout=layout, nnz_L=nnz_L, fingerprint=name, facts=facts)
 
 
-def fingerprint(arrays: dict[str, np.ndarray]) -> str:
-    """SHA-256 of the plan's arrays: equal plans, and only they, have equal fingerprints."""
-    digest = hashlib.sha256(f"padchol plan {FORMAT}".encode())
+def fingerprint(arrays: dict[str, np.ndarray], layout: Layout) -> str:
+    """SHA-256 of a plan's contents: equal plans, and only they, have equal fingerprints."""
+    digest = hashlib.sha256(f"padchol plan {FORMAT} {layout.contents}".encode())
     for name, array in sorted(arrays.items()):
         digest.update(f"{name}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())

@@ -223,7 +223,7 @@ ad.primitive_transposes[sweep_p] = _transpose
 
 def _batch(operands, dims, *, spec: Sweep):
     table, flat = operands[0], operands[1:]
-    if dims[0] is not batching.not_mapped:
+    if dims[0] is not None:
         raise NotImplementedError("vmap over a Plan is not supported: map over values instead")
     size = next(x.shape[d] for x, d in zip(flat, dims[1:], strict=True) if d is not None)
     axes = _grouped(spec, dims[1:])

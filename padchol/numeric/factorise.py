@@ -61,14 +61,16 @@ def tangent_front(bin: BinLayout, xs: tuple, message):
     return (d_L11, -times(phi, inverse), d_L21), update
 
 
-def factorise(plan: Plan, a: Array) -> Panels:
-    """L for canonical values `a`, as a constant: differentiation goes through `attach`.
+@jax.jit
+def factorise(plan: Plan, a: Array) -> tuple[Panels, Int[Array, ""]]:
+    """L and `first_failure` for canonical values `a`, as constants: see `attach` for derivatives.
 
     Cost: the padded flops of the plan, plus one move of every update.
     """
     leaves = [to_fronts(plan, jax.lax.stop_gradient(a)), entries(plan), widths(plan)]
     spec = Sweep(plan.layout, cholesky_front, up=True, rank=2, k=0, linear=(False,) * 3)
-    return Panels(*(sweep(spec, plan.table, leaves) or ([], [], [])))
+    panels = Panels(*(sweep(spec, plan.table, leaves) or ([], [], [])))
+    return panels, first_failure(plan, panels)
 
 
 @jax.custom_jvp

@@ -14,6 +14,7 @@ from padchol.plan import Plan
 
 
 @jax.custom_jvp
+@jax.jit
 def log_determinant(plan: Plan, a: Array, panels: Panels) -> Float[Array, ""]:
     """log |A|. Tangent: sum over the pattern of (A^-1)_ij dA_ij, both entries of a pair."""
     total = jnp.zeros((), a.dtype)

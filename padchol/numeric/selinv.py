@@ -8,6 +8,7 @@ Campbell & Davis (1995), Univ. Florida TR-95-021. With Z22 read from the parent,
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -32,6 +33,7 @@ def inverse_front(bin: BinLayout, xs: tuple, message):
     return (select(front, entry),), front
 
 
+@jax.jit
 def selected_inverse(plan: Plan, a: Array, panels: Panels) -> Float[Array, " nnz"]:
     """(A^-1) at the canonical positions. Cost: about one factorisation.
 

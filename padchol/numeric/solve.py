@@ -41,11 +41,13 @@ def solve_fronts(plan: Plan, kernel: Kernel, panels: Panels, b: list[Array]) -> 
     return sweep(spec, plan.table, [panels.inverse, panels.below, b])[0]
 
 
+@jax.jit
 def solve_lower(plan: Plan, panels: Panels, b: Float[Array, "n k"]) -> Float[Array, "n k"]:
     """y with L y = b, both in plan order."""
     return _half(plan, forward_front, panels, b)
 
 
+@jax.jit
 def solve_lower_t(plan: Plan, panels: Panels, y: Float[Array, "n k"]) -> Float[Array, "n k"]:
     """x with L^T x = y, both in plan order."""
     return _half(plan, backward_front, panels, y)
@@ -58,27 +60,27 @@ def _half(plan: Plan, kernel: Kernel, panels: Panels, b: Array) -> Array:
     return vector_from_fronts(plan, fronts, b.shape[1])
 
 
-@jax.custom_jvp
+@jax.jit
 def solve_system(plan: Plan, a: Array, panels: Panels, b: Float[Array, "n k"]):
-    """x = A^-1 b, user's order. The tangent is another solve: dx = A^-1 (db - dA x).
+    """x = A^-1 b, user's order, in the type of b.
 
-    Its transpose is a solve with the same factor: b_bar = A^-1 x_bar, a_bar from -b_bar x^T.
+    The tangent is another solve, dx = A^-1 (db - dA x), and so is the adjoint: b_bar = A^-1 x_bar,
+    a_bar from -b_bar x^T. JAX's `custom_linear_solve` makes that rule, to every order, from the
+    product with A; the sweeps below are only its way of solving.
     """
-    del a
+    panels = lax.stop_gradient(panels)
     if plan.n == 0:
         return b
-    perm = jnp.asarray(plan.perm)
-    b = b.at[perm].get(mode="promise_in_bounds", unique_indices=True)
-    fronts = solve_fronts(plan, forward_front, panels, vector_to_fronts(plan, b))
-    fronts = solve_fronts(plan, backward_front, panels, fronts)
-    x = vector_from_fronts(plan, fronts, b.shape[1])
-    return jnp.zeros_like(x).at[perm].set(x, mode="promise_in_bounds", unique_indices=True)
 
+    def solve(_, b):
+        perm = jnp.asarray(plan.perm)
+        permuted = b.at[perm].get(mode="promise_in_bounds", unique_indices=True).astype(a.dtype)
+        fronts = solve_fronts(plan, forward_front, panels, vector_to_fronts(plan, permuted))
+        fronts = solve_fronts(plan, backward_front, panels, fronts)
+        x = vector_from_fronts(plan, fronts, b.shape[1]).astype(b.dtype)
+        return jnp.zeros_like(x).at[perm].set(x, mode="promise_in_bounds", unique_indices=True)
 
-@solve_system.defjvp
-def _solve_jvp(primals, tangents):
-    plan, a, panels, b = primals
-    _, a_dot, _, b_dot = tangents
-    panels = lax.stop_gradient(panels)  # a function of `a`: its motion is accounted for by dA x
-    x = solve_system(plan, a, panels, b)
-    return x, solve_system(plan, a, panels, b_dot - multiply(plan, a_dot, x))
+    def product(x):
+        return multiply(plan, a, x).astype(b.dtype)
+
+    return lax.custom_linear_solve(product, b, solve, symmetric=True)

@@ -74,7 +74,7 @@ def run(sweep: Sweep, table: jax.Array, leaves: Sequence[Sequence[jax.Array]]) -
     length = sweep.layout.buffer(f"{'up' if sweep.up else 'down'}{sweep.rank}")
     tail = (*sweep.lead, sweep.k) if sweep.rank == 1 else sweep.lead
     carry = (jnp.zeros((length, *tail), dtype), tuple(zip(*outputs, strict=True)))
-    levels = sweep.layout.chunk_ptr.size // len(bins) - 1
+    levels = sweep.layout.levels
 
     def one_level(step, carry):
         level = step if sweep.up else levels - 1 - step

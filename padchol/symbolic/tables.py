@@ -17,7 +17,8 @@ read it and add its zeros somewhere harmless.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import functools
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -67,10 +68,11 @@ class BinLayout:
     sections: tuple[tuple[str, Section], ...]
     matrix_blocks: tuple[BlockList, ...]
     vector_blocks: tuple[BlockList, ...]
-    at: dict[str, Section] = field(compare=False, hash=False, repr=False, default_factory=dict)
 
-    def __post_init__(self):
-        self.at.update(self.sections)
+    @functools.cached_property
+    def at(self) -> dict[str, Section]:
+        """Sections by name."""
+        return dict(self.sections)
 
     @property
     def D(self) -> int:
@@ -81,33 +83,39 @@ class BinLayout:
         return self.chunks * self.C
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layout:
-    """All static facts of a plan's numeric phase. Hash and equality are those of its contents."""
+    """All static facts of a plan's numeric phase. Equality and (remembered) hash by contents."""
 
     n: int
     bins: tuple[BinLayout, ...]
     chunk_ptr: Section  # (levels + 1, bins): first chunk of each bin at each level
     location: Section  # (n,): row of pivot t (plan order) in the stacked (F * W) pivot rows
     buffers: tuple[tuple[str, int], ...]  # up2, up1, down2, down1: elements or rows
-    hashed: int = field(compare=False, repr=False, default=0)
 
-    def __post_init__(self):
-        facts = (self.n, self.bins, self.chunk_ptr, self.location, self.buffers)
-        object.__setattr__(self, "hashed", hash(facts))
+    @functools.cached_property
+    def contents(self) -> tuple:
+        return (self.n, self.bins, self.chunk_ptr, self.location, self.buffers)
+
+    @functools.cached_property
+    def hashed(self) -> int:
+        return hash(self.contents)
 
     def __hash__(self) -> int:
         return self.hashed
 
-    def __eq__(self, other) -> bool:
-        return self is other or (
-            isinstance(other, Layout)
-            and self.hashed == other.hashed
-            and (self.n, self.bins, self.chunk_ptr, self.location, self.buffers)
-            == (other.n, other.bins, other.chunk_ptr, other.location, other.buffers)
-        )
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        same = isinstance(other, Layout) and self.hashed == other.hashed
+        return same and self.contents == other.contents
+
+    @property
+    def levels(self) -> int:
+        return self.chunk_ptr.size // len(self.bins) - 1 if self.bins else 0
 
     def buffer(self, name: str) -> int:
+        """Length of a message buffer."""
         return dict(self.buffers)[name]
 
 
@@ -335,6 +343,9 @@ def _bin_sections(writer, nodes, bin: Bin, b: int, where: Geometry, slots, ends,
         ("pivot", writer.add(pivot, 0, n, "pivot")),
         ("stride", writer.add(np.where(up >= 0, stride, 0), 0, INT32_MAX, "stride")),
     ]
+    stacked = np.concatenate([[0], np.cumsum([step.size for step in where.step] * where.C)])
+    above = np.where(up >= 0, stacked[where.bin_of[p]] + where.place[p], stacked[-1])
+    made.append(("parent", writer.add(above, 0, int(stacked[-1]), "parent")))
     for rank in (2, 1):
         base = np.array(
             [slots[f"down{rank}"][where.bin_of[q]][where.chunk(q)] for q in p], np.int64

@@ -1,0 +1,95 @@
+"""Plans on disk: one .npz of the index tables and a JSON text of the static facts. No pickle."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from padchol.errors import PlanFileError
+from padchol.plan import FORMAT, Plan, fingerprint
+from padchol.report import Facts
+from padchol.symbolic.tables import BinLayout, BlockList, Layout, Section
+
+ARRAYS = ("perm", "rows", "cols", "table", "copy_places")
+
+
+def save(plan: Plan, path: Any) -> None:
+    """Write a plan to `path`, exactly as named."""
+    facts = {
+        "format": FORMAT,
+        "layout": asdict(plan.layout),
+        "nnz_L": plan.nnz_L,
+        "fingerprint": plan.fingerprint,
+        "facts": plan.facts.items,
+    }
+    arrays = {name: np.asarray(getattr(plan, name)) for name in ARRAYS}
+    with Path(path).open("wb") as file:
+        np.savez_compressed(file, padchol=np.array(json.dumps(facts)), **arrays)
+
+
+def load(path: Any) -> Plan:
+    """Read a plan that `Plan.save` wrote.
+
+    Raises `FileNotFoundError`, or `PlanFileError` for a file that is foreign, damaged, or of
+    another format version; a plan that loads is the one that was saved, by its fingerprint.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            if "padchol" not in stored:
+                raise PlanFileError(f"expected a padchol plan; {path} is another .npz file")
+            facts = json.loads(str(stored["padchol"]))
+            if facts["format"] != FORMAT:
+                raise PlanFileError(
+                    f"expected a plan of format {FORMAT}; {path} has format {facts['format']}: "
+                    "analyse the pattern again"
+                )
+            arrays = {name: stored[name] for name in ARRAYS}
+            layout = _layout(facts["layout"])
+    except FileNotFoundError:
+        raise
+    except PlanFileError:
+        raise
+    except (zipfile.BadZipFile, ValueError, KeyError, TypeError, OSError, EOFError) as error:
+        raise PlanFileError(f"expected a padchol plan; {path} cannot be read: {error}") from error
+    if fingerprint(arrays, layout) != facts["fingerprint"]:
+        raise PlanFileError(f"{path} is damaged: its contents do not match its fingerprint")
+    return Plan(
+        **arrays,
+        layout=layout,
+        nnz_L=facts["nnz_L"],
+        fingerprint=facts["fingerprint"],
+        facts=Facts(facts["facts"]),
+    )
+
+
+def _layout(stored: dict[str, Any]) -> Layout:
+    """Layout from the lists and dicts that JSON makes of it."""
+    return Layout(
+        stored["n"],
+        tuple(_bin(bin) for bin in stored["bins"]),
+        Section(*stored["chunk_ptr"]),
+        Section(*stored["location"]),
+        tuple((name, size) for name, size in stored["buffers"]),
+    )
+
+
+def _bin(stored: dict[str, Any]) -> BinLayout:
+    def blocks(lists: list[dict[str, Any]]) -> tuple[BlockList, ...]:
+        return tuple(
+            BlockList(**{k: Section(*v) if isinstance(v, list) else v for k, v in each.items()})
+            for each in lists
+        )
+
+    return BinLayout(
+        **{
+            **stored,
+            "sections": tuple((name, Section(*at)) for name, at in stored["sections"]),
+            "matrix_blocks": blocks(stored["matrix_blocks"]),
+            "vector_blocks": blocks(stored["vector_blocks"]),
+        }
+    )
