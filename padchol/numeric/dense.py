@@ -75,24 +75,48 @@ def cholesky_and_inverse(a: Batch) -> tuple[Batch, Batch]:
 
 
 def _by_columns(a: Batch) -> tuple[Batch, Batch]:
-    """Gauss elimination of [A, I] column after column, leaving [D L^T, D L^-1], D = diag(L)."""
+    """Gauss elimination of [A, I] column after column, in a loop or unrolled."""
+    return _unrolled(a) if a.shape[0] >= UNROLL_FROM else _looped(a)
+
+
+def _unrolled(a: Batch) -> tuple[Batch, Batch]:
+    """[A, I] to [L^T, L^-1], every index static."""
     width = a.shape[-1]
     i = jnp.arange(width)
     unit = jnp.broadcast_to(jnp.eye(width, dtype=a.dtype), a.shape)
+    rest = jnp.concatenate([symmetric(a), unit], 2)
+    rows = []
+    for j in range(width):
+        row = rest[:, j] / jnp.sqrt(rest[:, j, j])[:, None]
+        rows.append(row)
+        rest = rest - jnp.where(i > j, row[:, :width], 0)[:, :, None] * row[:, None, :]
+    done = jnp.stack(rows, 1)
+    return lower(jnp.swapaxes(done[:, :, :width], 1, 2)), lower(done[:, :, width:])
+
+
+def _looped(a: Batch) -> tuple[Batch, Batch]:
+    """In place: above the diagonal the rows of D L^T, below it those of the unit inverse.
+
+    Column j of the identity starts to fill as column j of A becomes zero, so they share storage;
+    one 8 x 8 matrix of it then fits what XLA compiles as a single kernel, loop and all.
+    """
+    width = a.shape[-1]
+    i = jnp.arange(width)
 
     def eliminate(j, rest):
         row = lax.dynamic_index_in_dim(rest, j, 1, keepdims=False)
         column = lax.dynamic_index_in_dim(rest, j, 2, keepdims=False)
-        pivot = lax.dynamic_index_in_dim(column, j, 1)
-        factors = jnp.where(i > j, column * (1 / pivot), 0)
-        return rest - factors[:, :, None] * row[:, None, :]
+        pivot = lax.dynamic_index_in_dim(row, j, 1)
+        factors = jnp.where(i > j, column / pivot, 0)
+        starting = (i == j) & (i > j)[:, None]
+        rest = jnp.where(starting, 0, rest)
+        return rest - factors[:, :, None] * jnp.where(i == j, 1, row)[:, None, :]
 
-    rest = jnp.concatenate([symmetric(a), unit], 2)
-    unroll = width if a.shape[0] >= UNROLL_FROM else 1
-    done = lax.fori_loop(0, width, eliminate, rest, unroll=unroll)
-    pivots = jnp.diagonal(done, axis1=1, axis2=2)
-    done = done * (1 / jnp.sqrt(pivots))[:, :, None]
-    return lower(jnp.swapaxes(done[:, :, :width], 1, 2)), lower(done[:, :, width:])
+    done = lax.fori_loop(0, width, eliminate, symmetric(a))
+    scale = 1 / jnp.sqrt(jnp.diagonal(done, axis1=1, axis2=2))
+    L = lower(jnp.swapaxes(done, 1, 2) * scale[:, None, :])
+    unit = jnp.where(i[:, None] == i, 1, done)
+    return L, lower(unit * scale[:, :, None])
 
 
 def _by_halves(a: Batch, leaf: int) -> tuple[Batch, Batch]:

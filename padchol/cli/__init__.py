@@ -1,0 +1,55 @@
+"""The command line: `python -m padchol inspect | demo | bench`.
+
+Each command is a module of this package with `add_arguments(parser)` and `main(args)`; only the one
+asked for is imported. Exit codes: 0, or 2 for bad input or a missing optional package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from padchol.cli._errors import InputError, missing_package
+
+COMMANDS = {
+    "inspect": "analyse a matrix file: the plan's report, and its picture",
+    "demo": "fit a mixed model and a random field on a cortical surface, on real data",
+    "bench": "time padchol against the sparse solvers installed here",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; `argv` without the program's name. Returns the exit code."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    name = argv[0] if argv and argv[0] in COMMANDS else ""
+    try:
+        command = importlib.import_module(f"padchol.cli.{name}") if name else None
+        parser = _parser(name, command)
+        args = parser.parse_args(argv)
+        if command is None:  # no command: parse_args has dealt with --help and with unknown words
+            parser.print_help()
+            return 2
+        return command.main(args) or 0
+    except InputError as error:
+        message = str(error)
+    except ModuleNotFoundError as error:
+        message = missing_package(error)
+        if not message:
+            raise
+    print(f"padchol {name}: error: {message}", file=sys.stderr)
+    return 2
+
+
+def _parser(name: str, command) -> argparse.ArgumentParser:
+    """All commands by name; the arguments of the one that was asked for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m padchol", description="Sparse Cholesky in pure JAX."
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for each, text in COMMANDS.items():
+        subparser = commands.add_parser(each, help=text, description=text)
+        if each == name:
+            command.add_arguments(subparser)
+    return parser

@@ -1,0 +1,193 @@
+"""`python -m padchol bench`: padchol beside its peers, as ratios of medians in one process."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.io
+import scipy.sparse as sp
+
+from padchol.cli import peers
+
+BATCH = 32
+SUITE = ("grid2d:50", "grid2d:100", "grid2d:300", "grid3d:20", "grid3d:30")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "files",
+        nargs="*",
+        default=list(SUITE),
+        help=".npz or .mtx files, grid2d:K or grid3d:K (default: the five grids of the suite)",
+    )
+    parser.add_argument("--order", default="auto", help="ordering of padchol's plan")
+    parser.add_argument("--seconds", type=float, default=3.0, help="time spent on each comparison")
+    parser.add_argument("--factor-only", action="store_true", help="compare the factorisation only")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per matrix")
+
+
+def grid(dimension: int, side: int) -> sp.csc_array:
+    """The 5- or 7-point Laplacian of a grid plus 0.01 I."""
+    T = sp.diags_array([-1.0, 2.0, -1.0], offsets=[-1, 0, 1], shape=(side, side))
+    eye = sp.eye_array(side)
+    total = sp.csc_array((side**dimension, side**dimension))
+    for axis in range(dimension):
+        term = sp.csc_array(np.ones((1, 1)))
+        for other in range(dimension):
+            term = sp.kron(term, T if other == axis else eye)
+        total = total + term
+    return sp.csc_array(total + 0.01 * sp.eye_array(side**dimension))
+
+
+def read(name: str) -> sp.csc_array:
+    """A matrix by file name or as grid2d:K, grid3d:K."""
+    kind, _, side = name.partition(":")
+    if kind in ("grid2d", "grid3d"):
+        return grid(int(kind[4]), int(side))
+    if name.endswith(".npz"):
+        return sp.csc_array(sp.load_npz(name))
+    return sp.csc_array(scipy.io.mmread(name))
+
+
+def measure(A: sp.csc_array, order: str, seconds: float, factor_only: bool) -> dict[str, Any]:
+    """All figures of one matrix: seconds of padchol, and ratios padchol / peer."""
+    import jax
+    import jax.numpy as jnp
+
+    import padchol
+
+    started = time.perf_counter()
+    plan = padchol.analyze(A, order=order)
+    row: dict[str, Any] = {"n": plan.n, **{k: plan.stats[k] for k in ("nnz_L", "levels", "bins")}}
+    row["analysis_s"] = time.perf_counter() - started
+    traced = jax.tree.map(jnp.asarray, plan)
+    a, y = jnp.asarray(plan.values(A)), jnp.ones(plan.n)
+
+    def log_density(plan, a, y):
+        F = padchol.cholesky(plan, a)
+        return F.logdet() - y @ F.solve(y)
+
+    def compiled(f: Callable, *args):
+        begin = time.perf_counter()
+        return jax.jit(f).lower(*args).compile(), time.perf_counter() - begin
+
+    factor, row["compile_factor_s"] = compiled(padchol.cholesky, traced, a)
+    ours = {"factor": lambda: jax.block_until_ready(factor(traced, a))}
+    cholmod = _cholmods(A)
+    compare(row, ours, {f"cholmod {k}": c.factor for k, c in cholmod.items()}, seconds)
+    memory = jax.jit(lambda p, a: padchol.cholesky(p, a).logdet()).lower(traced, a).compile()
+    used = memory.memory_analysis()
+    if used is not None:
+        row["bytes_per_8_nnz_L"] = (used.temp_size_in_bytes + used.output_size_in_bytes) / (
+            8 * plan.nnz_L
+        )
+    if factor_only:
+        return row
+    _solves(row, padchol.cholesky(plan, a), traced, cholmod, seconds)
+    selected, row["compile_selinv_s"] = compiled(lambda F: F.selected_inverse(), factor(traced, a))
+    F = factor(traced, a)
+    compare(row, {"selinv": lambda: jax.block_until_ready(selected(F))}, {}, seconds)
+    gradient, row["compile_value_and_grad_s"] = compiled(
+        jax.value_and_grad(log_density, argnums=1), traced, a, y
+    )
+    scales = iter(1 + 1e-9 * np.arange(1, 1_000_000))
+    ours = {"value_and_grad": lambda: jax.block_until_ready(gradient(traced, a * next(scales), y))}
+    theirs: dict[str, Callable] = {}
+    if peers.installed("sparsax"):
+        peer = peers.sparsax_value_and_grad(A)
+        theirs["sparsax"] = lambda: peer(next(scales))
+    if plan.n <= peers.DENSE_UP_TO:
+        dense = peers.dense_value_and_grad(A)
+        theirs["dense"] = lambda: dense(next(scales))
+    compare(row, ours, theirs, seconds)
+    many, row["compile_vmap_s"] = compiled(
+        jax.vmap(lambda p, a: padchol.cholesky(p, a).logdet(), (None, 0)),
+        traced,
+        a * (1 + 0.01 * jnp.arange(BATCH)[:, None]),
+    )
+    stack = a * (1 + 0.01 * jnp.arange(BATCH)[:, None])
+    theirs = {f"cholmod {k}": c.factor for k, c in cholmod.items()}
+    compare(
+        row, {"vmap": lambda: jax.block_until_ready(many(traced, stack))}, theirs, seconds, BATCH
+    )
+    return row
+
+
+def _cholmods(A: sp.csc_array) -> dict[str, peers.Cholmod]:
+    if not peers.installed("cvxopt"):
+        return {}
+    return {"simplicial": peers.Cholmod(A, 0), "supernodal": peers.Cholmod(A, 2)}
+
+
+def _solves(row, F, traced, cholmod, seconds: float) -> None:
+    import jax
+    import jax.numpy as jnp
+
+    for columns in (1, BATCH):
+        b = jnp.ones((row["n"], columns))
+        solve = jax.jit(lambda F, b: F.solve(b))
+        F = jax.tree.map(jnp.asarray, F)
+        ours = {f"solve_{columns}": lambda b=b, F=F: solve(F, b).block_until_ready()}
+        theirs = {f"cholmod {k}": c.solver(columns) for k, c in cholmod.items()}
+        compare(row, ours, theirs, seconds)
+
+
+def compare(row: dict, ours: dict, theirs: dict, seconds: float, share: int = 1) -> None:
+    """Time our job beside the peers' and store milliseconds and ratio to the best of each peer.
+
+    share: how many matrices our job handles; ours is divided by it.
+    """
+    (name, _), *_ = ours.items()
+    times = peers.medians({**ours, **theirs}, seconds)
+    mine = times.pop(name) / share
+    row[f"{name}_ms"] = 1e3 * mine
+    best: dict[str, float] = {}
+    for label, value in times.items():
+        peer = label.split()[0]
+        best[peer] = min(best.get(peer, math.inf), value)
+    for peer, value in best.items():
+        row[f"{name}/{peer}"] = mine / value
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the comparison and print a table (or JSON), closing with geometric means of the ratios."""
+    peers.release_blas()
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    rows = []
+    if not args.json:
+        print(f"GEMM rate of this machine: {peers.gemm_rate() / 1e9:.0f} Gflop/s (float64)")
+    for name in args.files:
+        row = {"matrix": Path(name).stem if ":" not in name else name}
+        row |= measure(read(name), args.order, args.seconds, args.factor_only)
+        rows.append(row)
+        print(json.dumps(row) if args.json else _line(row), flush=True)
+    if not args.json and len(rows) > 1:
+        print(_means(rows))
+    return 0
+
+
+def _line(row: dict[str, Any]) -> str:
+    parts = [f"{row['matrix']:<28} n {row['n']:>7,}  nnz(L) {row['nnz_L']:>11,}"]
+    for key, value in row.items():
+        if isinstance(value, float):
+            parts.append(f"{key} {value:.3g}")
+    return "  ".join(parts)
+
+
+def _means(rows: list[dict[str, Any]]) -> str:
+    ratios = [key for key in rows[0] if "/" in key]
+    parts = []
+    for key in ratios:
+        values = [row[key] for row in rows if key in row]
+        mean = math.exp(float(np.mean(np.log(values))))
+        parts.append(f"{key} {mean:.2f} (worst {max(values):.2f})")
+    return "geometric means: " + "  ".join(parts)

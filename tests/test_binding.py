@@ -1,0 +1,194 @@
+"""What JAX sees of a sweep: batches, program size, copies, traces, export."""
+
+from __future__ import annotations
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import support
+from jax import export
+
+import padchol
+from padchol.numeric import binding, factorise
+from padchol.numeric.sweep import run
+
+
+def log_density(plan, a, x):
+    """log N(x; 0, A^-1) up to a constant."""
+    from padchol.numeric.values import multiply
+
+    F = padchol.cholesky(plan, a)
+    return F.logdet() / 2 - jnp.vdot(x, multiply(plan, F.values, x[:, None])[:, 0]) / 2
+
+
+def laplacian_plan(k: int):
+    A = support.laplacian(k) + 0.1 * support.sp.eye_array(k * k)
+    plan = padchol.analyze(A)
+    return plan, plan.values(A)
+
+
+def equations(jaxpr):
+    """Every equation, those of inner programs included; a sweep counts as the loops it stands for.
+
+    A program that occurs under several equations is counted at each.
+    """
+    for eqn in jaxpr.eqns:
+        yield eqn
+        if eqn.primitive is binding.sweep_p:
+            yield from equations(expanded(eqn).jaxpr)
+        for inner in jax.core.jaxprs_in_params(eqn.params):
+            yield from equations(inner)
+
+
+def expanded(eqn):
+    """The program of one sweep."""
+    spec = eqn.params["spec"]
+    table, *flat = (jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars)
+    bins = len(spec.layout.bins)
+
+    def call(table, *flat):
+        return run(spec, table, [list(flat[i : i + bins]) for i in range(0, len(flat), bins)])
+
+    return jax.make_jaxpr(call)(table, *flat)
+
+
+@pytest.mark.parametrize(("limit", "sides"), [(0, (4, 5)), (10**9, (3, 7))])
+def test_both_ways_to_batch(limit, sides, monkeypatch):
+    """Row 24: a batch folded into the kernels and a loop over it give what single calls give."""
+    monkeypatch.setattr(binding, "FOLDED_ENTRIES", limit)
+    A = support.grid(*sides)  # patterns of this test alone: JAX remembers batched traces
+    plan = support.unmerged(A)
+    values = jnp.asarray(plan.values(A) * np.linspace(1.0, 1.5, 3)[:, None])
+    vectors = jnp.asarray(np.random.default_rng(0).normal(size=(3, plan.n)))
+
+    def f(a, b):
+        F = padchol.cholesky(plan, a)
+        return F.logdet(), F.solve(b)
+
+    support.check_batching(f, values, vectors, 1e-12)
+    jaxpr = jax.make_jaxpr(jax.vmap(f))(values, vectors).jaxpr
+    leads = {e.params["spec"].lead for e in equations(jaxpr) if e.primitive is binding.sweep_p}
+    assert leads == ({()} if limit == 0 else {(3,)})
+
+
+def test_a_plan_cannot_be_mapped_over():
+    """Row 24: vmap over a stack of plans is refused in so many words."""
+    _, plan, a = support.case("band")
+    stack = jax.tree.map(lambda table: np.stack([table, table]), plan)
+    with pytest.raises(NotImplementedError, match="vmap over a Plan"):
+        jax.vmap(lambda table: factorise.factorise(with_table(plan, table), jnp.asarray(a)))(
+            stack.table
+        )
+
+
+def with_table(plan, table):
+    import equinox as eqx
+
+    return eqx.tree_at(lambda p: p.table, plan, table)
+
+
+def test_program_size_does_not_grow():
+    """Row 25: equations of value_and_grad of a GMRF log density, per bin and in all, at 3 sizes."""
+    counts = []
+    for k in (30, 60, 100):
+        plan, a = laplacian_plan(k)
+        x = np.zeros(plan.n)
+        f = jax.value_and_grad(lambda a, x, plan=plan: log_density(plan, a, x))
+        total = sum(1 for _ in equations(jax.make_jaxpr(f)(a, x).jaxpr))
+        counts.append((k, len(plan.layout.bins), total))
+    print(counts)
+    sizes = [total for _, _, total in counts]
+    assert max(sizes) <= 1.15 * min(sizes), counts
+
+
+def large_copies(text: str, entries: int) -> list[str]:
+    """Copies of at least so many entries in any computation but the entry, which runs once."""
+    found, inside_entry = [], False
+    for line in text.splitlines():
+        if line.startswith(("ENTRY ", "%")):
+            inside_entry = line.startswith("ENTRY ")
+        shape = re.search(r"= \(?\w+\[([\d,]*)\]\S* copy(-start)?\(", line)
+        if shape and not inside_entry:
+            dims = [int(d) for d in shape[1].split(",") if d]
+            if np.prod(dims) >= entries:
+                found.append(line.strip())
+    return found
+
+
+def test_no_copy_of_a_buffer():
+    """Row 34: inside the loops of the compiled factorisation nothing as large as the message
+    buffer is copied."""
+    plan, a = laplacian_plan(60)
+    compiled = jax.jit(factorise.factorise).lower(plan, jnp.asarray(a)).compile()
+    text = compiled.as_text()
+    assert " while(" in text
+    assert large_copies(text, plan.layout.buffer("up2")) == []
+
+
+def test_the_copy_detector_detects():
+    """The parser of the test above finds a copy where one stands in a loop body."""
+    text = "%body {\n  %c = f64[40,50]{1,0} copy(f64[40,50]{0,1} %p)\n}\nENTRY %main {\n"
+    text += "  %d = f64[9999]{0} copy(f64[9999]{0} %q)\n}\n"
+    assert len(large_copies(text, 2000)) == 1
+    assert large_copies(text, 2001) == []
+
+
+def test_equal_plans_share_one_trace():
+    """Row 25: a jitted function of a plan is traced once for plans made apart of equal patterns,
+    and again for another pattern."""
+    traces = []
+
+    @jax.jit
+    def f(plan, a):
+        traces.append(plan.n)
+        return padchol.cholesky(plan, a).logdet()
+
+    A = support.grid(3, 4)
+    for _ in range(3):
+        plan = padchol.analyze(A)
+        f(plan, plan.values(A))
+        f(plan, 2 * plan.values(A))
+    assert traces == [12]
+    B = support.path(7)
+    other = padchol.analyze(B)
+    f(other, other.values(B))
+    assert traces == [12, 7]
+
+
+def test_equal_plans_share_inner_traces(monkeypatch):
+    """Row 25: eager calls, too, trace the kernels once for equal plans."""
+    traces = []
+    kernel = factorise.cholesky_front
+
+    def counted(bin, xs, message):
+        traces.append(bin.index)
+        return kernel(bin, xs, message)
+
+    monkeypatch.setattr(factorise, "cholesky_front", counted)
+    A = support.grid(3, 5)
+    first = padchol.analyze(A)
+    jax.block_until_ready(padchol.cholesky(first, first.values(A)))
+    before = len(traces)
+    again = padchol.analyze(A)
+    assert again is not first
+    jax.block_until_ready(padchol.cholesky(again, 3 * again.values(A)))
+    assert 0 < before == len(traces)
+
+
+@pytest.mark.parametrize("precision", ["float32"], indirect=True)
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_export(platform, precision):
+    """Rows 21, 36: the log density and its gradient lower for every platform, in float32 with x64
+    off, without one call into LAPACK or any other library."""
+    _, plan, a = support.case("grid2")
+    f = jax.jit(jax.value_and_grad(lambda a, x: log_density(plan, a, x), (0, 1)))
+    x = np.ones(plan.n, precision)
+    exported = export.export(f, platforms=[platform])(a.astype(precision), x)
+    module = exported.mlir_module()
+    assert "f64" not in module
+    calls = set(re.findall(r'custom_call\s*@?"?([\w.]+)', module))
+    assert not {c for c in calls if "lapack" in c or "cusolver" in c or "Cholesky" in c}, calls
+    assert exported.platforms == (platform,)

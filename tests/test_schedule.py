@@ -1,0 +1,123 @@
+"""Levels, bins and chunks: every supernode in exactly one place, children before parents."""
+
+import numpy as np
+import pytest
+import symbolic_oracle as oracle
+from hypothesis import given
+from hypothesis import strategies as st
+
+from padchol.plan import exact_supernodes
+from padchol.symbolic.costs import SIZES, CostModel, padded
+from padchol.symbolic.schedule import MAX_BINS, heights, schedule
+from padchol.symbolic.supernodes import Supernodes, relax
+
+PATTERNS = [pytest.param(S, id=name) for name, S in oracle.EXAMPLES.items()]
+
+
+def nodes_of(S, relaxed):
+    exact, _ = exact_supernodes(oracle.as_pattern(S), np.arange(len(S)))
+    return relax(exact, CostModel())[0] if relaxed else exact
+
+
+def stand_alone(widths):
+    """Roots of the given widths, side by side."""
+    first = np.concatenate([[0], np.cumsum(widths)])
+    S = len(widths)
+    return Supernodes(first, np.full(S, -1), np.zeros(S + 1, np.int64), np.zeros(0, np.int64))
+
+
+def chain(S):
+    """S supernodes of one column, each with one row below: the parent."""
+    parent = np.append(np.arange(1, S), -1)
+    row_ptr = np.minimum(np.arange(S + 1), S - 1)
+    return Supernodes(np.arange(S + 1), parent, row_ptr, np.arange(1, S))
+
+
+def check(nodes):
+    made = schedule(nodes, CostModel())
+    level = oracle.heights(nodes.parent)
+    assert made.levels == level.max(initial=-1) + 1
+    assert len(made.bins) <= MAX_BINS
+    assert np.isfinite(made.cost)
+    at = np.concatenate([bin.fronts for bin in made.bins] or [np.zeros(0, np.int64)])
+    np.testing.assert_array_equal(np.sort(at[at >= 0]), np.arange(nodes.parent.size))
+    for bin in made.bins:
+        assert bin.chunk_ptr.shape == (made.levels + 1,)
+        assert bin.chunk_ptr[0] == 0
+        assert bin.chunks * bin.C == bin.fronts.size
+        for l in range(made.levels):
+            start, stop = bin.chunk_ptr[l : l + 2]
+            assert start <= stop
+            group = bin.fronts[start * bin.C : stop * bin.C]
+            real = group[group >= 0]
+            assert (level[real] == l).all()
+            assert (nodes.width[real] <= bin.W).all()
+            assert (nodes.below[real] <= bin.M).all()
+            assert group.size - real.size < bin.C  # no chunk of padding alone
+    return made
+
+
+@oracle.quick
+@given(oracle.patterns())
+def test_heights(S):
+    parent = nodes_of(S, relaxed=False).parent
+    level = heights(parent)
+    np.testing.assert_array_equal(level, oracle.heights(parent))
+    below = np.flatnonzero(parent >= 0)
+    assert (level[parent[below]] > level[below]).all()
+
+
+def test_heights_of_a_deep_tree_need_no_recursion():
+    n = 200_000
+    np.testing.assert_array_equal(heights(np.append(np.arange(1, n), -1)), np.arange(n))
+
+
+@pytest.mark.parametrize("relaxed", [False, True])
+@pytest.mark.parametrize("S", PATTERNS)
+def test_examples(S, relaxed):
+    check(nodes_of(S, relaxed))
+
+
+@oracle.quick
+@given(oracle.patterns(), st.booleans())
+def test_every_supernode_sits_in_one_place_of_its_level(S, relaxed):
+    check(nodes_of(S, relaxed))
+
+
+def test_no_supernodes():
+    made = schedule(nodes_of(oracle.diagonal(0), relaxed=False), CostModel())
+    assert made.levels == 0
+    assert made.bins == []
+    assert made.cost == 0
+
+
+def test_one_level_in_one_bin():
+    made = check(stand_alone([4] * 1000))
+    assert made.levels == 1
+    assert len(made.bins) == 1
+    assert made.bins[0].C > 1
+
+
+def test_as_many_levels_as_supernodes():
+    made = check(chain(50))
+    assert made.levels == 50
+    assert sum(bin.chunks for bin in made.bins) == 50
+
+
+def test_bins_are_limited_however_many_shapes_there_are():
+    widths = np.repeat(SIZES[1:25], 3)
+    made = check(stand_alone(widths))
+    assert 1 < len(made.bins) <= MAX_BINS
+
+
+def test_a_front_wider_than_the_list_of_sizes():
+    made = check(stand_alone([5000, 3]))
+    assert max(bin.W for bin in made.bins) >= 5000
+
+
+@given(st.integers(0, 20_000))
+def test_padded_sizes(size):
+    found = int(padded(size))
+    assert found >= size
+    assert padded(found) == found
+    assert found <= max(8, 1.51 * size)

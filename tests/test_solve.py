@@ -1,0 +1,106 @@
+"""Solves with A, with L and with L^T: derivatives to second order, batches, refinement."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import support
+
+import padchol
+
+SOLVES = ("solve", "solve_L", "solve_Lt")
+
+
+def weighted(name, outputs, plan, b):
+    """values -> sum of a fixed random weight times one output."""
+    w = jnp.asarray(np.random.default_rng(3).normal(size=b.shape))
+    return lambda a: jnp.vdot(w, outputs(plan, a, b)[name])
+
+
+@pytest.mark.parametrize("name", SOLVES)
+@pytest.mark.parametrize("matrix", ["grid2", "band"])
+def test_derivatives_in_the_values(matrix, name):
+    """Row 23: gradient and Hessian in the values, all mode combinations, on trees with fill-in."""
+    _, plan, a = support.case(matrix)
+    b = support.right_hand_side(plan)
+    ours, dense = (weighted(name, f, plan, b) for f in (support.outputs, support.dense_outputs))
+    support.check_derivatives(ours, dense, a)
+
+
+@pytest.mark.parametrize("name", SOLVES)
+def test_derivatives_in_values_and_right_hand_side(name):
+    """Row 23: both arguments at once, so that the mixed second derivatives are there."""
+    _, plan, a = support.case("scattered")
+    b = support.right_hand_side(plan, columns=1)[:, 0]
+
+    def of(outputs):
+        def f(x):
+            out = outputs(plan, x[: plan.nnz], x[plan.nnz :])[name]
+            return jnp.sum(jnp.sin(out) * jnp.arange(1, plan.n + 1))
+
+        return f
+
+    support.check_derivatives(
+        of(support.outputs), of(support.dense_outputs), np.concatenate([a, b])
+    )
+
+
+@pytest.mark.parametrize("name", SOLVES)
+def test_finite_differences_and_adjoint(name):
+    """Row 23: finite differences to second order, both modes; <J v, w> = <v, J^T w>."""
+    _, plan, a = support.case("path")
+    b = support.right_hand_side(plan)
+    support.check_gradients(lambda a: support.outputs(plan, a, b)[name], jnp.asarray(a))
+
+
+def test_batches():
+    """Row 24: vmap over values, right-hand sides, both and nested equals a loop."""
+    _, plan, a = support.case("grid2")
+    values = jnp.asarray(a * np.linspace(1.0, 1.5, 3)[:, None])
+    vectors = jnp.asarray(np.random.default_rng(0).normal(size=(3, plan.n)))
+
+    def solves(a, b):
+        F = padchol.cholesky(plan, a)
+        return F.solve(b), F.solve_L(b), F.solve_Lt(b)
+
+    support.check_batching(solves, values, vectors, 1e-12)
+
+
+def test_batched_gradients():
+    """Row 24: vmap of a gradient in values and right-hand side equals a loop."""
+    _, plan, a = support.case("band")
+    values = jnp.asarray(a * np.linspace(1.0, 1.5, 3)[:, None])
+    vectors = jnp.asarray(np.random.default_rng(0).normal(size=(3, plan.n)))
+
+    def energy(a, b):
+        F = padchol.cholesky(plan, a)
+        return jnp.vdot(b, F.solve(b)) + jnp.sum(F.solve_L(b) ** 3)
+
+    support.check_batching(jax.grad(energy, (0, 1)), values, vectors, 1e-11)
+
+
+def test_half_solves_make_the_whole():
+    """A^-1 b = P^T L^-T L^-1 P b, and apply_Pt undoes apply_P."""
+    _, plan, a = support.case("grid2")
+    F = padchol.cholesky(plan, a)
+    b = support.right_hand_side(plan)
+    x = F.apply_Pt(F.solve_Lt(F.solve_L(F.apply_P(b))))
+    assert support.relative(x, F.solve(b)) < 1e-13
+    np.testing.assert_array_equal(F.apply_Pt(F.apply_P(b)), b)
+    np.testing.assert_array_equal(F.apply_P(b), b[plan.perm])
+
+
+def test_refinement_reaches_the_wider_type():
+    """A float32 factor, refined, solves a float64 right-hand side to float64 accuracy."""
+    A, plan, a = support.case("band")
+    b = support.right_hand_side(plan, columns=1)[:, 0]
+    a32 = jnp.asarray(a, jnp.float32)
+    exact = np.linalg.solve(np.asarray(support.symmetric(plan, a32), float), b)
+    F = padchol.cholesky(plan, a32)
+    plain, refined = F.solve(b), F.solve(b, refine=4)
+    assert refined.dtype == jnp.float64
+    assert support.relative(plain, exact) > 1e-9
+    assert support.relative(refined, exact) < 1e-13
+    assert A.shape == (plan.n, plan.n)

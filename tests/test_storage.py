@@ -1,0 +1,161 @@
+"""Plans on disk: what comes back is what was saved, or an error that says what is wrong."""
+
+import io
+import json
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import symbolic_oracle as oracle
+from test_plan import is_same
+
+import padchol
+from padchol.storage import ARRAYS
+
+PLAN = padchol.analyze(oracle.spd(oracle.shuffled(oracle.grid(5, 5), 1)), order="mmd")
+
+
+@pytest.fixture
+def saved(tmp_path):
+    PLAN.save(tmp_path / "plan.npz")
+    return tmp_path / "plan.npz"
+
+
+def altered(path, change):
+    """Rewrite a saved plan after `change(facts, arrays)`."""
+    with np.load(path) as stored:
+        arrays = {name: stored[name] for name in ARRAYS}
+        facts = json.loads(str(stored["padchol"]))
+    facts = change(facts, arrays) or facts
+    np.savez_compressed(path, padchol=np.array(json.dumps(facts)), **arrays)
+
+
+@pytest.mark.parametrize("order", ["natural", "rcm", "mmd", "auto"])
+@pytest.mark.parametrize("S", [pytest.param(S, id=k) for k, S in oracle.EXAMPLES.items()])
+def test_the_plan_that_was_saved_comes_back(S, order, tmp_path):
+    plan = padchol.analyze(oracle.spd(S), order=order)
+    plan.save(tmp_path / "plan")  # exactly as named, no suffix added
+    found = padchol.load(tmp_path / "plan")
+    is_same(plan, found)
+    assert found.layout == plan.layout
+    assert hash(found.layout) == hash(plan.layout)
+    assert found.nnz_L == plan.nnz_L
+    assert str(found) == str(plan)
+    assert found.stats == plan.stats
+
+
+def test_paths_as_text_and_saving_twice(saved):
+    PLAN.save(str(saved))
+    is_same(PLAN, padchol.load(str(saved)))
+
+
+def test_the_file_holds_no_pickle(saved):
+    with np.load(saved, allow_pickle=False) as stored:
+        assert sorted(stored) == sorted(["padchol", *ARRAYS])
+        assert all(stored[name].dtype != object for name in stored)
+
+
+def test_a_missing_file_is_a_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        padchol.load(tmp_path / "none.npz")
+
+
+def test_a_foreign_npz(tmp_path):
+    np.savez(tmp_path / "other.npz", x=np.arange(3))
+    with pytest.raises(padchol.PlanFileError, match=r"other\.npz is another \.npz file"):
+        padchol.load(tmp_path / "other.npz")
+
+
+def npy():
+    file = io.BytesIO()
+    np.save(file, np.arange(3))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not a plan\n", pickle.dumps({"plan": 1}), npy(), bytes(100), b"PK\x03\x04"]
+)
+def test_a_file_of_another_kind(content, tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    with pytest.raises(padchol.PlanFileError, match="expected a padchol plan"):
+        padchol.load(path)
+
+
+def test_a_truncated_file(saved):
+    content = saved.read_bytes()
+    for length in range(0, len(content), 41):
+        saved.write_bytes(content[:length])
+        with pytest.raises(padchol.PlanFileError):
+            padchol.load(saved)
+
+
+@pytest.mark.parametrize("bits", [0xFF, 0x01])
+def test_any_flipped_byte_is_harmless_or_found(saved, bits):
+    """Some bytes of a zip file mean nothing (its dates); whatever loads must be the plan."""
+    content = saved.read_bytes()
+    found = 0
+    for at in range(len(content)):
+        saved.write_bytes(content[:at] + bytes([content[at] ^ bits]) + content[at + 1 :])
+        try:
+            plan = padchol.load(saved)
+        except padchol.PlanFileError:
+            found += 1
+        else:
+            is_same(PLAN, plan)
+            assert (plan.nnz_L, str(plan)) == (PLAN.nnz_L, str(PLAN))
+    assert found > 0.7 * len(content)
+
+
+def test_another_format_version(saved):
+    altered(saved, lambda facts, arrays: facts.update(format=999))
+    with pytest.raises(padchol.PlanFileError, match="format 999: analyse the pattern again"):
+        padchol.load(saved)
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_a_changed_table_does_not_match_its_fingerprint(saved, name):
+    def change(facts, arrays):
+        arrays[name] = arrays[name].copy()
+        arrays[name][-1] += 1
+
+    altered(saved, change)
+    with pytest.raises(padchol.PlanFileError, match="damaged"):
+        padchol.load(saved)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda facts, arrays: facts["layout"]["bins"][0].update(W=4096),
+        lambda facts, arrays: facts["layout"].update(n=26),
+        lambda facts, arrays: facts.update(nnz_L=facts["nnz_L"] + 1),
+        lambda facts, arrays: facts.update(fingerprint="0" * 64),
+        lambda facts, arrays: facts.pop("layout") and None,
+        lambda facts, arrays: facts["layout"].update(bins=None),
+        lambda facts, arrays: facts["layout"].update(bins=[[1, 2]]),
+        lambda facts, arrays: facts["layout"]["bins"][0].update(matrix_blocks=[[1]]),
+        lambda facts, arrays: facts.update(facts=None),
+        lambda facts, arrays: [facts],
+    ],
+)
+def test_changed_facts_are_found(saved, change):
+    altered(saved, change)
+    with pytest.raises(padchol.PlanFileError):
+        padchol.load(saved)
+
+
+def test_threads_analyse_save_and_load(tmp_path):
+    """Eight at once, four patterns: every one gets the plan that it would get alone."""
+    inputs = [oracle.spd(oracle.shuffled(oracle.grid(9, 9), seed)) for seed in range(4)]
+    alone = [padchol.analyze(A) for A in inputs]
+
+    def work(k):
+        plan = padchol.analyze(inputs[k % 4])
+        plan.save(tmp_path / f"{k}.npz")
+        return padchol.load(tmp_path / f"{k}.npz")
+
+    with ThreadPoolExecutor(8) as pool:
+        for k, plan in enumerate(pool.map(work, range(32))):
+            is_same(alone[k % 4], plan)

@@ -1,0 +1,139 @@
+"""Values on their way in: the structured copy, and canonical values of JAX sparse matrices."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import support
+from jax.experimental import sparse
+
+import padchol
+
+
+def test_the_exercise():
+    """Simpson (2022), "Sparse Matrices 3: Failing at JAX": f(A, alpha, beta) is the squared
+    Frobenius norm of alpha I + beta tril(A), A the Laplacian on a 50 x 50 grid plus I."""
+    A = sp.csc_array(support.laplacian(50) + sp.eye_array(2500))
+    plan = padchol.analyze(A)
+    a, eye = plan.values(A), plan.values(sp.eye_array(2500, format="csc"))
+
+    @jax.jit
+    def f(a, alpha, beta):
+        copied = alpha * padchol.structured_copy(plan, eye) + beta * padchol.structured_copy(plan, a)
+        return jnp.sum(copied**2)
+
+    assert f(a, 2.0, 2.0) == 379600.0
+    gradient = jax.grad(f, (1, 2))(a, 2.0, 2.0)
+    assert gradient == (60000.0, 319600.0)
+    by_entry = jax.grad(f)(jnp.asarray(a), 2.0, 2.0)
+    np.testing.assert_array_equal(by_entry, 4.0 * (2.0 * eye + 2.0 * a))
+
+
+@support.both_precisions
+@pytest.mark.parametrize("name", support.MATRICES)
+def test_structured_copy(name, precision):
+    """Rows 14, 21: the lower triangle of A[perm][:, perm], in the exact pattern of L."""
+    A, plan, a = support.case(name)
+    copied = padchol.structured_copy(plan, a.astype(precision))
+    assert copied.dtype == precision
+    indices, indptr = plan.factor_pattern()
+    placed = sp.csc_array((np.asarray(copied), indices, indptr), shape=A.shape)
+    expected = np.tril(A.toarray()[plan.perm][:, plan.perm]).astype(precision)
+    np.testing.assert_array_equal(placed.toarray(), expected)
+
+
+def test_structured_copy_is_linear():
+    """Rows 23, 24: exact in both modes and under vmap: each value goes to one place."""
+    _, plan, a = support.case("grid2")
+    f = lambda a: padchol.structured_copy(plan, a)
+    forward = jax.jacfwd(f)(jnp.asarray(a))
+    np.testing.assert_array_equal(forward, jax.jacrev(f)(jnp.asarray(a)))
+    np.testing.assert_array_equal(forward @ a, f(a))
+    np.testing.assert_array_equal(forward.sum(0), np.ones(plan.nnz))
+    np.testing.assert_array_equal(jax.vmap(f)(np.eye(plan.nnz)).T, forward)
+
+
+def bcoo(A) -> sparse.BCOO:
+    return sparse.BCOO.from_scipy_sparse(A)
+
+
+@pytest.mark.parametrize("make", [bcoo, lambda A: sparse.BCSR.from_bcoo(bcoo(A).sort_indices())])
+@pytest.mark.parametrize("part", ["full", "lower", "upper"])
+def test_jax_sparse_values(make, part):
+    """BCOO and BCSR, the whole matrix or one triangle, eagerly and under jit."""
+    A, plan, a = support.case("scattered")
+    cut = {"full": lambda A: A, "lower": sp.tril, "upper": sp.triu}[part]
+    M = make(sp.csr_matrix(cut(A)))
+    np.testing.assert_array_equal(plan.values(M), a)
+    np.testing.assert_array_equal(jax.jit(plan.values)(M), a)
+
+
+def with_duplicates(n: int = 6):
+    """A path with every entry split in two unequal parts, shuffled: (rows, cols, parts, dense)."""
+    A = sp.coo_array(support.path(n))
+    rng = np.random.default_rng(0)
+    share = rng.uniform(0.2, 0.8, n * n).reshape(n, n)
+    share = (share + share.T) / 2
+    rows, cols = np.tile(A.row, 2), np.tile(A.col, 2)
+    parts = np.concatenate([A.data * share[A.row, A.col], A.data * (1 - share[A.row, A.col])])
+    mix = rng.permutation(rows.size)
+    return rows[mix], cols[mix], parts[mix], A.toarray()
+
+
+def test_duplicates_are_summed_and_nothing_is_changed():
+    """Rows 9, 10: duplicated, unsorted entries of a scipy matrix; the user's arrays stay."""
+    rows, cols, parts, dense = with_duplicates()
+    A = sp.coo_array((parts.copy(), (rows.copy(), cols.copy())), shape=dense.shape)
+    plan = padchol.analyze(A)
+    np.testing.assert_allclose(plan.values(A), dense[plan.rows, plan.cols], rtol=1e-14)
+    np.testing.assert_array_equal(A.data, parts)
+    np.testing.assert_array_equal(A.row, rows)
+
+
+def test_gradient_flows_to_each_duplicate():
+    """Row 9: of two entries at one place, each gets the gradient of their sum."""
+    rows, cols, parts, dense = with_duplicates()
+    plan = padchol.analyze((rows, cols, len(dense)))
+    index = jnp.asarray(np.stack([rows, cols], 1))
+
+    @jax.jit
+    def logdet(parts):
+        A = sparse.BCOO((parts, index), shape=dense.shape)
+        return padchol.cholesky(plan, plan.values(A)).logdet()
+
+    inverse = np.linalg.inv(dense)
+    np.testing.assert_allclose(logdet(parts), np.linalg.slogdet(dense)[1], rtol=1e-12)
+    weight = np.where(rows > cols, 2.0, np.where(rows == cols, 1.0, 0.0))
+    found = jax.jit(jax.grad(logdet))(jnp.asarray(parts))
+    np.testing.assert_allclose(found, weight * inverse[rows, cols], atol=1e-12)
+
+
+def test_entries_outside_the_pattern():
+    """Row 17: refused where they can be seen, naming the entry; NaN where they are traced."""
+    plan = padchol.analyze(support.path(5))
+    foreign = support.arrow(5, 0)
+    with pytest.raises(ValueError, match=r"\(\d, 0\).*which the plan does not have"):
+        plan.values(foreign)
+    assert np.isnan(jax.jit(plan.values)(bcoo(foreign))).all()
+    with pytest.raises(ValueError, match=r"\(5, 5\).*\(4, 4\)"):
+        plan.values(bcoo(support.path(4)))
+    with pytest.raises(ValueError, match="order 5.*order 4"):
+        plan.values(support.path(4))
+
+
+def test_a_smaller_pattern_gives_zeros():
+    """Row 17: where A has no entry its value is 0."""
+    plan = padchol.analyze(support.dense(5))
+    found = plan.values(support.path(5))
+    np.testing.assert_array_equal(found, support.path(5).toarray()[plan.rows, plan.cols])
+
+
+def test_unsymmetric_values():
+    """Row 8: concrete values that are not symmetric are refused, naming the pair."""
+    A = support.path(4).tolil()
+    A[2, 1] = 9.0
+    with pytest.raises(ValueError, match=r"A\[1, 2\].*A\[2, 1\]|A\[2, 1\].*A\[1, 2\]"):
+        padchol.analyze(support.path(4)).values(sp.csc_array(A))
