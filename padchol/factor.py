@@ -47,7 +47,7 @@ class Factor(eqx.Module):
                 f"expected {what} of shape ({n},) or ({n}, k); got shape {b.shape}"
             )
         dtype = jnp.promote_types(self.values.dtype, b.dtype)
-        return b.reshape(n, -1).astype(dtype), b.ndim == 1
+        return (b[:, None] if b.ndim == 1 else b).astype(dtype), b.ndim == 1
 
     def _attached(self) -> numeric.Panels:
         return numeric.attach(self.plan, self.values, self.panels)

@@ -228,13 +228,13 @@ def _assemble(pattern: Pattern, chosen: _Candidate, started: float) -> Plan:
         "copy_places": copy_places.astype(np.int32),
     }
     facts = Facts.of(chosen.name, chosen.exact, chosen.scheduled, layout, arrays, started)
-    name = fingerprint(arrays, layout)
+    name = fingerprint(arrays, layout, nnz_L)
     return Plan(**arrays, layout=layout, nnz_L=nnz_L, fingerprint=name, facts=facts)
 
 
-def fingerprint(arrays: dict[str, np.ndarray], layout: Layout) -> str:
+def fingerprint(arrays: dict[str, np.ndarray], layout: Layout, nnz_L: int) -> str:
     """SHA-256 of a plan's contents: equal plans, and only they, have equal fingerprints."""
-    digest = hashlib.sha256(f"padchol plan {FORMAT} {layout.contents}".encode())
+    digest = hashlib.sha256(f"padchol plan {FORMAT} {nnz_L} {layout.contents}".encode())
     for name, array in sorted(arrays.items()):
         digest.update(f"{name}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())

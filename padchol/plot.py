@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 CELLS = 480  # cells along a side: about one per pixel of a panel at the size of `picture`
 SMALLEST_BOX = 0.008  # of the side of a panel: smaller boxes would be a smear of ink
-ENTRY, FILL, FRONT = "#1b3a5c", "#f0a04b", "#b3243a"
+ENTRY, FILL, FRONT, LINE = "#1b3a5c", "#f0a04b", "#b3243a", "#9aa5b1"
 FAINT = 0.5  # opacity of a cell that holds one entry among many places
 CROWD = 800  # fronts beyond which the dots of a tree are drawn without edges, and smaller
+BARS = 60  # of a level histogram: with more levels than that, neighbours are drawn as one
 
 
 class Fronts(NamedTuple):
@@ -67,7 +68,7 @@ def picture(plan: Plan) -> Figure:
 
     found = fronts(plan)
     figure = Figure(figsize=(12, 7.6), dpi=130, layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=(1.1, 1))
+    top, bottom = np.asarray(figure.subfigures(2, 1, height_ratios=(1.1, 1)))
     left, middle, right = top.subplots(1, 3)
     spy_matrix(left, plan)
     spy_permuted(middle, plan)
@@ -81,8 +82,7 @@ def picture(plan: Plan) -> Figure:
 
 def spy_matrix(ax: Axes, plan: Plan) -> None:
     """The pattern of A in the user's numbering."""
-    i, j = np.asarray(plan.rows, np.int64), np.asarray(plan.cols, np.int64)
-    _draw_symmetric(ax, plan.n, i, j)
+    _draw_symmetric(ax, plan.n, np.asarray(plan.rows), np.asarray(plan.cols))
     ax.set_title(f"A: n = {plan.n:,}, {2 * plan.nnz - plan.n:,} entries")
 
 
@@ -102,10 +102,8 @@ def spy_factor(ax: Axes, plan: Plan, found: Fronts | None = None) -> None:
     cols = np.repeat(np.arange(plan.n), np.diff(indptr))
     every, area = _count(plan.n, indices, cols)
     given, _ = _count(plan.n, *_permuted(plan))
-    opacity = np.where(every > 0, _opacity(every / area), 0.0)
     share = np.sqrt(given / np.maximum(every, 1))[..., None]  # of the colour of entries of A
-    colour = share * _rgb(ENTRY) + (1 - share) * _rgb(FILL)
-    _show(ax, plan.n, np.dstack([colour, opacity]))
+    _show(ax, plan.n, share * _rgb(ENTRY) + (1 - share) * _rgb(FILL), every / area)
     boxes = _boxes(ax, plan.n, found or fronts(plan))
     ax.set_title(f"L: {plan.nnz_L:,} entries, {1 - plan.nnz / max(plan.nnz_L, 1):.0%} fill-in")
     _legend(ax, {"entry of A": ENTRY, "fill-in": FILL} | ({"front": FRONT} if boxes else {}))
@@ -123,45 +121,42 @@ def assembly_tree(ax: Axes, plan: Plan, found: Fronts | None = None) -> None:
     x, child = _across(found), np.flatnonzero(found.parent >= 0)
     above = found.parent[child]
     ends = np.stack([x[child], found.level[child], x[above], found.level[above]], 1)
+    levels = plan.stats["levels"]
     crowded = x.size > CROWD
-    lines = LineCollection(
-        ends.reshape(-1, 2, 2), colors="#9aa5b1", linewidths=0.2 if crowded else 0.6, zorder=1
-    )
-    ax.add_collection(lines)
+    largest = 130 * min(BARS / max(levels, 1), 1)
+    thin = 0.2 if crowded else 0.6
+    ax.add_collection(LineCollection(list(ends.reshape(-1, 2, 2)), colors=LINE, linewidths=thin))
     flops, size = found.flops, found.order / found.order.max(initial=1)
     dots = ax.scatter(
         x,
         found.level,
-        s=1 + 130 * size**1.5 if crowded else 8 + 150 * size,
+        s=1 + largest * size**1.5 if crowded else 8 + largest * size,
         c=flops,
         cmap="viridis_r",
-        norm=LogNorm(*(np.quantile(flops, [0, 1]) if flops.size else (1, 10))),
+        norm=LogNorm(flops.min(), flops.max()) if flops.size else None,
         edgecolors="white",
         linewidths=0.0 if crowded else 0.4,
         zorder=2,
     )
     ax.figure.colorbar(dots, ax=ax, label="flops of a front", pad=0.01, aspect=30)
-    ax.set_xticks([])
     ax.margins(x=0.02)
-    ax.set_ylim(-0.6, plan.stats["levels"] - 0.4)
-    ax.set_ylabel("level")
+    ax.set(xticks=[], ylabel="level", ylim=(-0.6, levels - 0.4))
     _plain(ax)
-    ax.set_title(f"assembly tree: {x.size:,} fronts on {plan.stats['levels']} levels")
+    ax.set_title(f"assembly tree: fronts {x.size:,}, levels {levels:,}")
 
 
 def level_histogram(ax: Axes, plan: Plan, found: Fronts | None = None) -> None:
     """Fronts of each level, and the level's share of the flops."""
     found = found or fronts(plan)
     levels = plan.stats["levels"]
-    counts = np.bincount(found.level, minlength=levels)
-    flops = np.bincount(found.level, found.flops, minlength=levels)
-    share = flops / max(flops.sum(), 1)
-    ax.barh(np.arange(levels) + 0.2, counts / max(counts.sum(), 1), 0.38, color=ENTRY)
-    ax.barh(np.arange(levels) - 0.2, share, 0.38, color=FILL)
-    ax.set_xlabel("share of all")
-    ax.set_ylabel("level")
+    group = max(-(-levels // BARS), 1)
+    at = np.arange(-(-levels // group)) * group + 0.5 * (group - 1)
+    ones = np.ones(found.level.size)
+    for weights, colour, shift in ((ones, ENTRY, 0.2), (found.flops, FILL, -0.2)):
+        total = np.bincount(found.level // group, weights, minlength=at.size)
+        ax.barh(at + shift * group, total / max(total.sum(), 1), 0.38 * group, color=colour)
+    ax.set(xlabel="share of all", ylabel="level", title="work by level")
     _plain(ax)
-    ax.set_title("work by level")
     _legend(ax, {"fronts": ENTRY, "flops": FILL})
 
 
@@ -177,31 +172,32 @@ def _count(n: int, i: np.ndarray, j: np.ndarray) -> tuple[np.ndarray, float]:
     """(cells, cells) number of entries in each cell, and the places that a cell has."""
     n = max(n, 1)
     cells = min(n, CELLS)
+    i, j = (
+        i.astype(np.int64),
+        j.astype(np.int64),
+    )  # n * cells is beyond 32 bits from n = 4.5 million
     flat = (i * cells // n) * cells + j * cells // n
     return np.bincount(flat, minlength=cells * cells).reshape(cells, cells), (n / cells) ** 2
-
-
-def _opacity(density: np.ndarray) -> np.ndarray:
-    """Ink of a cell that is not empty: visible at one entry, full where all places are taken."""
-    return FAINT + (1 - FAINT) * np.clip(density, 0, 1) ** 0.3
 
 
 def _draw_symmetric(ax: Axes, n: int, i: np.ndarray, j: np.ndarray) -> None:
     """A symmetric pattern from its lower triangle."""
     lower, area = _count(n, i, j)
-    both = lower + lower.T
-    opacity = np.where(both > 0, _opacity(both / area), 0.0)
-    _show(ax, n, np.dstack([np.broadcast_to(_rgb(ENTRY), (*both.shape, 3)), opacity]))
+    _show(ax, n, np.broadcast_to(_rgb(ENTRY), (*lower.shape, 3)), (lower + lower.T) / area)
 
 
-def _show(ax: Axes, n: int, image: np.ndarray) -> None:
-    """An RGBA image of cells, over coordinates in which entry (i, j) is the square at (j, i)."""
+def _show(ax: Axes, n: int, colour: np.ndarray, density: np.ndarray) -> None:
+    """Cells of a colour each, over coordinates in which entry (i, j) is the square at (j, i).
+
+    Ink: none in an empty cell, plainly visible at one entry, full where all places are taken.
+    """
+    opacity = np.where(density > 0, FAINT + (1 - FAINT) * np.clip(density, 0, 1) ** 0.3, 0.0)
     end = max(n, 1) - 0.5
+    image = np.dstack([colour, opacity])
     ax.imshow(image, extent=(-0.5, end, end, -0.5), interpolation="nearest")
-    ax.set_xticks([])
-    ax.set_yticks([])
+    ax.set(xticks=[], yticks=[])
     for spine in ax.spines.values():
-        spine.set_color("#9aa5b1")
+        spine.set_color(LINE)
 
 
 def _runs(positions: np.ndarray) -> list[tuple[int, int]]:
@@ -224,10 +220,11 @@ def _boxes(ax: Axes, n: int, found: Fronts) -> int:
             for i, h in _runs(np.concatenate([pivots, below])):
                 if min(w, h) < least or i + h <= j:
                     continue
-                top = (j, j + w) if i < j + w else (i, i)  # slanted along the diagonal
-                corners.append([(j, top[0]), (j + w, top[1]), (j + w, i + h), (j, i + h)])
-    corners = np.array(corners, float).reshape(-1, 4, 2) - 0.5
-    boxes = PolyCollection(corners, facecolors="none", edgecolors=FRONT, linewidths=0.6)
+                top = (j, j + w - 1) if i < j + w else (i, i)  # slanted above the diagonal
+                corners.append([(j, top[0]), (j + 1, top[0]), (j + w, top[1])])
+                corners[-1] += [(j + w, i + h), (j, i + h)]
+    corners = np.array(corners, float).reshape(-1, 5, 2) - 0.5
+    boxes = PolyCollection(list(corners), facecolors="none", edgecolors=FRONT, linewidths=0.6)
     ax.add_collection(boxes, autolim=False)
     return len(corners)
 
@@ -262,7 +259,9 @@ def _rgb(colour: str) -> np.ndarray:
 
 
 def _plain(ax: Axes) -> None:
-    ax.yaxis.get_major_locator().set_params(integer=True)
+    from matplotlib.ticker import MaxNLocator
+
+    ax.yaxis.set_major_locator(MaxNLocator(9, integer=True, min_n_ticks=1))
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
 

@@ -1,6 +1,6 @@
 """Precision of a test: float64 under x64, unless it is marked to run in float32, x64 off, as well.
 
-padchol never sets a JAX flag, and neither does this file for good: the flag is set around each test.
+padchol never sets a JAX flag; here it is set around each test and taken back after it.
 """
 
 from __future__ import annotations

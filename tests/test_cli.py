@@ -6,6 +6,7 @@ import subprocess
 import sys
 import types
 
+import jax
 import numpy as np
 import pytest
 import scipy.io
@@ -248,7 +249,24 @@ def test_evidence_is_the_density_of_what_was_seen(monkeypatch):
         + np.linalg.slogdet(covariance)[1]
         + 4 * np.log(2 * np.pi)
     )
-    assert float(_surface.evidence(theta, model.plan, model.data)) == pytest.approx(expected)
+    value_and_grad = jax.jit(jax.value_and_grad(_surface.evidence, has_aux=True))
+    key = jax.random.key(0)
+    (value, fields), gradient = value_and_grad(theta, model.plan, model.data, key)
+    assert float(value) == pytest.approx(expected)
+    step = 1e-5 * np.eye(2)
+    slope = [
+        (
+            value_and_grad(theta + h, model.plan, model.data, key)[0][0]
+            - value_and_grad(theta - h, model.plan, model.data, key)[0][0]
+        )
+        / 2e-5
+        for h in step
+    ]
+    np.testing.assert_allclose(gradient, slope, rtol=1e-6)
+    np.testing.assert_allclose(fields.deviation[0], np.sqrt(np.diag(np.linalg.inv(Q))))
+    weights = np.linalg.solve(covariance, y)
+    mean = np.linalg.inv(Q)[:, model.seen] @ weights  # kriging, dense
+    np.testing.assert_allclose(fields.mean[1], mean, rtol=1e-9)
 
 
 @pytest.mark.slow

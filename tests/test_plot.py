@@ -133,10 +133,22 @@ def test_cells_count_every_entry_and_stay_few():
     assert counts.max() <= np.ceil(np.sqrt(area)) ** 2  # no more than a cell has places
 
 
-def test_large_n_does_not_overflow_32_bit_tables():
-    n = 100_000
-    counts, _ = plot._count(n, np.array([n - 1, 0], np.int64), np.array([n - 1, 0], np.int64))
-    assert counts[-1, -1] == counts[0, 0] == 1
+def test_cells_of_a_large_matrix_do_not_overflow_32_bit_indices():
+    n = 20_000_000
+    corners = np.array([0, n - 1], np.int32)
+    counts, _ = plot._count(n, corners, corners)
+    assert counts[0, 0] == counts[-1, -1] == 1
+
+
+def test_many_levels_share_bars(ax):
+    plan = padchol.analyze(path(3000), order="natural")
+    levels = plan.stats["levels"]
+    assert levels > plot.BARS
+    plot.level_histogram(ax, plan)
+    bars = ax.patches
+    assert plot.BARS < len(bars) <= 2 * plot.BARS
+    assert max(bar.get_y() + bar.get_height() for bar in bars) >= levels - 1
+    assert sum(bar.get_width() for bar in bars) == pytest.approx(2.0)
 
 
 def test_runs():

@@ -120,4 +120,5 @@ def test_padded_sizes(size):
     found = int(padded(size))
     assert found >= size
     assert padded(found) == found
-    assert found <= max(8, 1.51 * size)
+    assert found % (8 if found <= 64 else 32) == 0
+    assert found <= max(size + 7, 1.5 * size)

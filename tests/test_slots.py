@@ -14,16 +14,11 @@ import pytest
 import symbolic_oracle as oracle
 from hypothesis import given
 from hypothesis import strategies as st
+from test_tables import LARGER, Machine
 
-from padchol.plan import exact_supernodes
-from padchol.symbolic import tables
-from padchol.symbolic.costs import CostModel
-from padchol.symbolic.etree import permuted_lower
-from padchol.symbolic.schedule import schedule
 from padchol.symbolic.slots import allocate
-from padchol.symbolic.supernodes import relax
 from padchol.symbolic.tables import ZEROS
-from padchol.symbolic.unfold import front_levels, front_parents, read
+from padchol.symbolic.unfold import read
 
 
 @st.composite
@@ -98,79 +93,21 @@ def test_nothing_written_takes_no_space():
     assert allocate(np.zeros(0, np.int64), np.zeros(0, np.int64), 32)[1] == 32
 
 
-class Machine:
-    """The tables of one pattern, and what a sweep needs of them, in plain numpy."""
-
-    def __init__(self, S, relaxed):
-        n = len(S)
-        pattern = oracle.as_pattern(S)
-        nodes, post = exact_supernodes(pattern, np.arange(n))
-        if relaxed:
-            nodes, order = relax(nodes, CostModel())
-            post = post[order]
-        i, k = permuted_lower(pattern, post)
-        self.entries = np.concatenate([i, np.arange(n)]), np.concatenate([k, np.arange(n)])
-        plan = schedule(nodes, CostModel())
-        self.layout, self.table = tables.build(nodes, plan, post, *self.entries)
-        self.n, self.post = n, post
-        self.parent = front_parents(self.layout, self.table)
-        self.level = front_levels(self.layout, self.table)
-        self.rows = [padded_rows(nodes, bin, post) for bin in plan.bins]
-        counts = [bin.fronts for bin in self.layout.bins]
-        self.offset = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        self.bin_of = np.repeat(np.arange(len(counts)), counts)
-
-    def take(self, section, index, size):
-        return self.table[section.start + index * size :][:size].astype(np.int64)
-
-    def bin(self, front):
-        """Its bin, and its number in there."""
-        b = int(self.bin_of[front])
-        return self.layout.bins[b], front - int(self.offset[b])
-
-    def below(self, front):
-        """Rows below that are not padding."""
-        bin, at = self.bin(front)
-        return int(self.take(bin.at["below"], at, 1)[0])
-
-    def chunks(self, up):
-        """(bin, chunk), in the order in which a sweep runs them."""
-        layout = self.layout
-        ptr = read(self.table, layout.chunk_ptr).reshape(layout.levels + 1, -1)
-        found = [
-            (bin, chunk)
-            for level in range(layout.levels)
-            for b, bin in enumerate(layout.bins)
-            for chunk in range(int(ptr[level, b]), int(ptr[level + 1, b]))
-        ]
-        return found if up else found[::-1]
-
-
-def padded_rows(nodes, bin, post):
-    """(F, D): rows of each front in plan order, n at padding: pivots first, then the rows below."""
-    rows = np.full((bin.fronts.size, bin.W + bin.M), post.size)
-    for at, s in enumerate(bin.fronts):
-        if s >= 0:
-            below = nodes.rows[nodes.row_ptr[s] : nodes.row_ptr[s + 1]]
-            rows[at, : nodes.width[s]] = post[nodes.first[s] : nodes.first[s + 1]]
-            rows[at, bin.W : bin.W + below.size] = post[below]
-    return rows
-
-
 class Buffer:
     """A message buffer of tags: (front, row, column), front -1 where nothing was written."""
 
     def __init__(self, length):
         self.tags = np.full((length, 3), -1)
 
-    def write(self, machine, bin, chunk, at, side, rank):
-        """The messages of one chunk: C arrays of side^rank."""
+    def write(self, machine, bin, chunk, at, parts):
+        """The messages of one chunk: parts of C x rows x columns, and the place of each."""
         assert at >= ZEROS
-        assert at + bin.C * side**rank <= len(self.tags)
-        shape = (bin.C, side, side) if rank == 2 else (bin.C, side, 1)
-        lane, row, col = (x.reshape(-1) for x in np.indices(shape))
-        front = machine.offset[bin.index] + chunk * bin.C + lane
-        self.tags[at : at + front.size] = np.stack([front, row, col], 1)
+        for rows, cols, corner in parts:
+            lane, row, col = (x.reshape(-1) for x in np.indices((bin.C, rows, cols)))
+            front = machine.offset[bin.index] + chunk * bin.C + lane
+            assert at + front.size <= len(self.tags)
+            self.tags[at : at + front.size] = np.stack([front, row + corner, col + corner], 1)
+            at += front.size
 
     def read(self, source):
         assert (source >= 0).all()
@@ -188,15 +125,15 @@ def run_up(machine, rank):
             for block in range(first, last):
                 take_block(machine, bin, chunk, blocks, block, buffer, rank, received)
         if bin.M:
-            at = machine.take(bin.at[f"up{rank}"], chunk, 1)[0]
-            buffer.write(machine, bin, chunk, int(at), bin.M, rank)
+            at = machine.one(bin.at[f"up{rank}"], chunk)
+            buffer.write(machine, bin, chunk, at, [(bin.M, bin.M if rank == 2 else 1, 0)])
     return received
 
 
 def take_block(machine, bin, chunk, blocks, block, buffer, rank, received):
     """One block of the extend-add: check where it comes from and where it goes."""
     at, stride, row, col, lane = (
-        int(machine.take(section, block, 1)[0])
+        machine.one(section, block)
         for section in (blocks.address, blocks.stride, blocks.row, blocks.col, blocks.lane)
     )
     q = np.arange(blocks.q)
@@ -220,8 +157,21 @@ def take_block(machine, bin, chunk, blocks, block, buffer, rank, received):
     for a, b in np.argwhere((i < m) & (j < m)):
         row_a, row_b = theirs[in_bin, child_bin.W + i[a, b]], theirs[in_bin, child_bin.W + j[a, b]]
         assert mine[target_row[a]] == row_a
+        assert rank == 1 or (i[a, b] >= j[a, b]) == (target_row[a] >= target_col[b])
         assert rank == 1 or mine[target_col[b]] == row_b
         received.setdefault(child, []).append((int(i[a, b]), int(j[a, b])))
+
+
+def parent_address(machine, bin, in_bin, rel, i, j, rank):
+    """Where a down sweep looks for entries (rel[i], rel[j]) of the parent's message."""
+    if rank == 1:
+        return machine.one(bin.at["parent1"], in_bin) + rel[i]
+    left, rest, W, M = (
+        machine.one(bin.at[name], in_bin)
+        for name in ("parent2", "parent2_rest", "parent_W", "parent_M")
+    )
+    row, col = rel[i], rel[j]
+    return np.where(col < W, left + row * W + col, rest + (row - W) * M + col - W)
 
 
 def run_down(machine, rank):
@@ -232,19 +182,18 @@ def run_down(machine, rank):
         for front in range(bin.C) if bin.M else ():
             me = int(machine.offset[bin.index]) + chunk * bin.C + front
             m, in_bin = machine.below(me), chunk * bin.C + front
-            base = int(machine.take(bin.at[f"parent{rank}"], in_bin, 1)[0])
             rel = machine.take(bin.at["rel"], in_bin, bin.M)[:m]
-            stride = int(machine.take(bin.at["stride"], in_bin, 1)[0])
             i, j = np.tril_indices(m) if rank == 2 else (np.arange(m), np.zeros(m, np.int64))
-            source = base + (rel[i] * stride + rel[j] if rank == 2 else rel[i])
+            source = parent_address(machine, bin, in_bin, rel, i, j, rank)
             owner, row, col = buffer.read(source)
             assert (owner == machine.parent[me]).all()
             np.testing.assert_array_equal(row, rel[i])
             np.testing.assert_array_equal(col, rel[j] if rank == 2 else 0)
             readers += m > 0
         if bin.has_children:
-            at = machine.take(bin.at[f"down{rank}"], chunk, 1)[0]
-            buffer.write(machine, bin, chunk, int(at), bin.D, rank)
+            pair = [(bin.D, bin.W, 0), (bin.M, bin.M, bin.W)]  # pivot columns, and the rest
+            at = machine.one(bin.at[f"down{rank}"], chunk)
+            buffer.write(machine, bin, chunk, at, pair if rank == 2 else [(bin.D, 1, 0)])
     return readers
 
 
@@ -262,7 +211,6 @@ def check_sweeps(machine):
 
 
 PATTERNS = [pytest.param(S, id=name) for name, S in oracle.EXAMPLES.items()]
-LARGER = st.one_of(oracle.patterns(60), oracle.grids(100), oracle.forest(80))
 
 
 @pytest.mark.parametrize("relaxed", [False, True])

@@ -28,7 +28,7 @@ def lateral_map(ax, surface: Surface, values: np.ndarray, cmap: str, limits: tup
     light = np.clip(normal[far_first] @ (LIGHT / np.linalg.norm(LIGHT)), 0, 1)
     colours[:, :3] *= (0.45 + 0.55 * light)[:, None]
     flat = np.stack([-corner[far_first, :, 1], corner[far_first, :, 2]], -1)
-    faces = PolyCollection(flat, facecolors=colours, edgecolors=colours, linewidths=0.3)
+    faces = PolyCollection(list(flat), facecolors=colours, edgecolors=colours, linewidths=0.3)
     ax.add_collection(faces)
     ax.autoscale_view()
     ax.set_aspect("equal")

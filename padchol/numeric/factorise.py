@@ -34,13 +34,12 @@ class Panels(NamedTuple):
 def cholesky_front(bin: BinLayout, xs: tuple, message):
     """Factor one chunk of fronts; padded pivots are those of the identity."""
     values, entry, width = xs
-    W = bin.W
-    front = assemble(message, values, entry)
-    lane = jnp.arange(W)
+    columns = assemble(message[0], values, entry)
+    lane = jnp.arange(bin.W)
     inert = (lane[:, None] == lane) & (lane >= width[:, None, None])
-    L11, inverse = cholesky_and_inverse(jnp.where(inert, 1, front[:, :W, :W]))
-    L21 = times_t(front[:, W:, :W], inverse)
-    return (L11, inverse, L21), front[:, W:, W:] - times_t(L21, L21)
+    L11, inverse = cholesky_and_inverse(jnp.where(inert, 1, columns[:, : bin.W]))
+    L21 = times_t(columns[:, bin.W :], inverse)
+    return (L11, inverse, L21), (message[1] - times_t(L21, L21),)
 
 
 def tangent_front(bin: BinLayout, xs: tuple, message):
@@ -50,15 +49,14 @@ def tangent_front(bin: BinLayout, xs: tuple, message):
     dL21 = (dF21 - L21 dL11^T) L11^-T,  dU = dF22 - dL21 L21^T - L21 dL21^T.
     """
     L11, inverse, L21, entry, values = xs
-    W = bin.W
-    front = assemble(message, values, entry)
-    F11 = symmetric(front[:, :W, :W])
+    columns = assemble(message[0], values, entry)
+    F11 = symmetric(columns[:, : bin.W])
     phi = lower_half(times_t(times(inverse, F11), inverse))
     d_L11 = times(L11, phi)
-    d_L21 = times_t(front[:, W:, :W] - times_t(L21, d_L11), inverse)
+    d_L21 = times_t(columns[:, bin.W :] - times_t(L21, d_L11), inverse)
     half = times_t(d_L21, L21)
-    update = front[:, W:, W:] - half - jnp.swapaxes(half, 1, 2)
-    return (d_L11, -times(phi, inverse), d_L21), update
+    update = message[1] - half - jnp.swapaxes(half, 1, 2)
+    return (d_L11, -times(phi, inverse), d_L21), (update,)
 
 
 @jax.jit

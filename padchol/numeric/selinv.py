@@ -23,14 +23,12 @@ from padchol.symbolic.tables import BinLayout
 
 def inverse_front(bin: BinLayout, xs: tuple, message):
     inverse, L21, entry = xs
-    Z22 = symmetric(message)
+    Z22 = symmetric(message[0])
     G = times(L21, inverse)
     Z21 = -times(Z22, G)
     Z11 = t_times(inverse, inverse) - t_times(G, Z21)
-    left = jnp.concatenate([Z11, Z21], 1)
-    right = jnp.concatenate([jnp.swapaxes(Z21, 1, 2), Z22], 1)
-    front = jnp.concatenate([left, right], 2)
-    return (select(front, entry),), front
+    columns = jnp.concatenate([Z11, Z21], 1)
+    return (select(columns, entry),), (columns, Z22)
 
 
 @jax.jit

@@ -22,14 +22,16 @@ from padchol.symbolic.tables import BinLayout
 
 def forward_front(bin: BinLayout, xs: tuple, message):
     inverse, L21, b = xs
-    y = times(inverse, b + message[:, : bin.W])
-    return (y,), message[:, bin.W :] - times(L21, y)
+    (received,) = message
+    y = times(inverse, b + received[:, : bin.W])
+    return (y,), (received[:, bin.W :] - times(L21, y),)
 
 
 def backward_front(bin: BinLayout, xs: tuple, message):
     inverse, L21, y = xs
-    x = t_times(inverse, y - t_times(L21, message))
-    return (x,), jnp.concatenate([x, message], 1)
+    (below,) = message
+    x = t_times(inverse, y - t_times(L21, below))
+    return (x,), (jnp.concatenate([x, below], 1),)
 
 
 def solve_fronts(plan: Plan, kernel: Kernel, panels: Panels, b: list[Array]) -> list[Array]:

@@ -1,16 +1,18 @@
 """The two sweeps: the one place with loops over levels, bins and chunks, with gather and scatter.
 
     up      leaves to root: a kernel receives the sum of its children's messages, placed in its own
-            front (D x D, or D x k), and hands a message on its rows below (M x M, or M x k) upwards
+            front, and hands a message on its rows below (M x M, or M x k) upwards
     down    root to leaves: a kernel receives its parent's message read at its own rows below
-            (M x M, or M x k), and hands one on its whole front (D x D, or D x k) downwards
+            (M x M, or M x k), and hands one on its whole front downwards
+
+A message on a whole front is a pair: its pivot columns (D, W) and the rest (M, M), or (D, k) alone.
 
 The two are adjoint: up places with the indices that down reads with. In matrix messages only the
 lower triangle counts: `up` may leave anything above the diagonal of what a kernel receives, and
 `down` leaves zeros there; nothing above the diagonal of what a kernel hands on is used.
 
 A kernel is a hashable callable `kernel(bin, xs, message) -> (ys, message)` on one chunk of fronts:
-leaves (C, ...) in, leaves (C, ...) out. Leaves of all fronts of a bin are stacked: (F, ...).
+leaves (C, ...) in, leaves (C, ...) out; a message is a tuple of arrays (C, ...). Leaves of all fronts of a bin are stacked: (F, ...).
 
 Why it looks as it does (XLA on CPU): the message buffer is only ever written by slices and read by
 gathers, because a buffer that is both sliced into and scattered into is copied at every step; the
@@ -53,10 +55,24 @@ class Sweep:
     lead: tuple[int, ...] = ()
     batched: tuple[tuple[bool, ...], ...] = ()
 
-    def received(self, bin: BinLayout) -> tuple[int, ...]:
-        """Shape of the message a kernel receives for one front."""
-        side = bin.D if self.up else bin.M
-        return (side, side) if self.rank == 2 else (side, self.k)
+    def on_front(self, bin: BinLayout) -> tuple[tuple[int, ...], ...]:
+        """Shapes of a message on one whole front."""
+        if self.rank == 1:
+            return ((bin.D, self.k),)
+        return ((bin.D, bin.W), (bin.M, bin.M))
+
+    def on_rows_below(self, bin: BinLayout) -> tuple[tuple[int, ...], ...]:
+        """Shapes of a message on the rows below of one front."""
+        return ((bin.M, self.k if self.rank == 1 else bin.M),)
+
+    def received(self, bin: BinLayout) -> tuple[tuple[int, ...], ...]:
+        """Shapes of what a kernel receives for one front."""
+        return self.on_front(bin) if self.up else self.on_rows_below(bin)
+
+    @property
+    def buffer(self) -> str:
+        """Name of the message buffer, and of the table of its slots."""
+        return f"{'up' if self.up else 'down'}{self.rank}"
 
     def mask(self, leaf: int) -> tuple[bool, ...]:
         return self.batched[leaf] if self.batched else (False,) * len(self.lead)
@@ -71,7 +87,7 @@ def run(sweep: Sweep, table: jax.Array, leaves: Sequence[Sequence[jax.Array]]) -
     kernels = [_batched_kernel(sweep, bin) for bin in bins]
     outputs = [[jnp.zeros(y.shape, y.dtype) for y in leaf] for leaf in shapes(sweep, leaves)]
     dtype = float_type(leaves)
-    length = sweep.layout.buffer(f"{'up' if sweep.up else 'down'}{sweep.rank}")
+    length = sweep.layout.buffer(sweep.buffer)
     tail = (*sweep.lead, sweep.k) if sweep.rank == 1 else sweep.lead
     carry = (jnp.zeros((length, *tail), dtype), tuple(zip(*outputs, strict=True)))
     levels = sweep.layout.levels
@@ -103,9 +119,11 @@ def shapes(sweep: Sweep, leaves: Sequence[Sequence[Any]]) -> list[list[jax.Shape
             jax.ShapeDtypeStruct(_with_axis(x.shape, sum(sweep.mask(i)), bin.C), x.dtype)
             for i, x in enumerate(mine)
         )
-        message = (*sweep.lead, bin.C, *sweep.received(bin))
-        struct = jax.ShapeDtypeStruct(message, float_type(leaves))
-        ys, _ = jax.eval_shape(_batched_kernel(sweep, bin), xs, struct)
+        message = tuple(
+            jax.ShapeDtypeStruct((*sweep.lead, bin.C, *shape), float_type(leaves))
+            for shape in sweep.received(bin)
+        )
+        ys, _ = jax.eval_shape(_batched_kernel(sweep, bin), xs, message)
         axis = len(sweep.lead)
         found.append(
             [jax.ShapeDtypeStruct(_with_axis(y.shape, axis, bin.fronts), y.dtype) for y in ys]
@@ -151,9 +169,11 @@ def _chunk(sweep: Sweep, bin: BinLayout, kernel, table, mine, chunk, carry):
     )
     outputs = (*outputs[: bin.index], written, *outputs[bin.index + 1 :])
     if bin.M > 0 if sweep.up else bin.has_children:
-        name = f"{'up' if sweep.up else 'down'}{sweep.rank}"
-        at = _take(table, bin.at[name], chunk, 1)[0]
-        buffer = lax.dynamic_update_slice_in_dim(buffer, _flat(sweep, message), at, 0)
+        at = _take(table, bin.at[sweep.buffer], chunk, 1)[0]
+        for part in message:
+            flat = _flat(sweep, part)
+            buffer = lax.dynamic_update_slice_in_dim(buffer, flat, at, 0)
+            at = at + flat.shape[0]
     return buffer, outputs
 
 
@@ -166,68 +186,92 @@ def _gather(array, index):
     return array.at[index].get(mode="promise_in_bounds")  # proved in range by symbolic.tables
 
 
-def _flat(sweep: Sweep, message):
+def _flat(sweep: Sweep, part):
     """(lead, C, s, t) -> (C * s [* t], lead [, k]): batch axes behind the slot addresses."""
     axes = len(sweep.lead)
-    moved = jnp.moveaxis(message, range(axes), range(1 + sweep.rank, 1 + sweep.rank + axes))
+    moved = jnp.moveaxis(part, range(axes), range(1 + sweep.rank, 1 + sweep.rank + axes))
     return moved.reshape(-1, *moved.shape[1 + sweep.rank :])
 
 
-def _shaped(sweep: Sweep, flat, C: int, side: int):
-    """The inverse of `_flat`: (C * s [* t], lead [, k]) -> (lead, C, s, t or k)."""
+def _shaped(sweep: Sweep, flat, *shape: int):
+    """The inverse of `_flat`, for one part of shape (C, s) or (C, s, t)."""
     axes = len(sweep.lead)
-    shaped = flat.reshape(C, *(side,) * sweep.rank, *flat.shape[1:])
+    shaped = flat.reshape(*shape, *flat.shape[1:])
     return jnp.moveaxis(shaped, range(1 + sweep.rank, 1 + sweep.rank + axes), range(axes))
 
 
 def _extend_add(sweep: Sweep, bin: BinLayout, table, chunk, buffer):
     """Sum of the children's updates, placed in this chunk's fronts (Duff & Reid 1983)."""
-    fronts = jnp.zeros((bin.C * bin.D**sweep.rank, *buffer.shape[1:]), buffer.dtype)
+    size = bin.C * bin.D if sweep.rank == 1 else bin.C * bin.front_entries
+    fronts = jnp.zeros((size, *buffer.shape[1:]), buffer.dtype)
     for blocks in bin.matrix_blocks if sweep.rank == 2 else bin.vector_blocks:
-        first, last = _take(table, blocks.ptr, chunk, 1)[0], _take(table, blocks.ptr, chunk + 1, 1)[0]
+        first, last = (_take(table, blocks.ptr, chunk + end, 1)[0] for end in (0, 1))
+        move = _move_rows if sweep.rank == 1 else _move_blocks
 
-        def one_tile(t, fronts, blocks=blocks):
-            return _move_tile(sweep, bin, blocks, table, t, buffer, fronts)
+        def one_tile(t, fronts, blocks=blocks, move=move):
+            return move(bin, blocks, table, t, buffer, fronts)
 
         fronts = lax.fori_loop(first, last, one_tile, fronts)
-    return _shaped(sweep, fronts, bin.C, bin.D)
+    if sweep.rank == 1:
+        return (_shaped(sweep, fronts, bin.C, bin.D),)
+    left, rest = fronts[: bin.C * bin.D * bin.W], fronts[bin.C * bin.D * bin.W :]
+    return (
+        _shaped(sweep, left, bin.C, bin.D, bin.W),
+        _shaped(sweep, rest, bin.C, bin.M, bin.M),
+    )
 
 
-def _move_tile(sweep: Sweep, bin: BinLayout, blocks: BlockList, table, t, buffer, fronts):
-    """T blocks of q x q entries (or q rows) from the message buffer into the local fronts."""
+def _move_rows(bin: BinLayout, blocks: BlockList, table, t, buffer, fronts):
+    """One tile of a vector message: T blocks of q rows, added into the local fronts."""
     at, row, lane = (
         _take(table, section, t, blocks.T) for section in (blocks.address, blocks.row, blocks.lane)
     )
     q = jnp.arange(blocks.q, dtype=table.dtype)
-    if sweep.rank == 1:
-        target = lane[:, None] * bin.D + _gather(table, row[:, None] + q)
-        return fronts.at[target].add(
-            _gather(buffer, at[:, None] + q), mode="promise_in_bounds"
-        )
-    stride, col = (_take(table, section, t, blocks.T) for section in (blocks.stride, blocks.col))
-    source = at[:, None, None] + stride[:, None, None] * q[:, None] + q
-    rows = lane[:, None] * bin.D + _gather(table, row[:, None] + q)
-    cols = _gather(table, col[:, None] + q)
-    target = rows[:, :, None] * bin.D + cols[:, None, :]
-    return fronts.at[target].add(_gather(buffer, source), mode="promise_in_bounds")
+    target = lane[:, None] * bin.D + _gather(table, row[:, None] + q)
+    return fronts.at[target].add(_gather(buffer, at[:, None] + q), mode="promise_in_bounds")
+
+
+def _move_blocks(bin: BinLayout, blocks: BlockList, table, t, buffer, fronts):
+    """One tile of a matrix message: T blocks of q x q entries, added into the local fronts.
+
+    Entries above the diagonal (of blocks on it) are added as zeros to their mirror image.
+    """
+    at, stride, row, col, lane = (
+        _take(table, section, t, blocks.T)[:, None, None]
+        for section in (blocks.address, blocks.stride, blocks.row, blocks.col, blocks.lane)
+    )
+    q = jnp.arange(blocks.q, dtype=table.dtype)
+    i, j = lax.optimization_barrier((_gather(table, row + q[:, None]), _gather(table, col + q)))
+    update = _gather(buffer, at + stride * q[:, None] + q)
+    above = (i < j).reshape(*update.shape[:3], *(1,) * (update.ndim - 3))
+    low, high = jnp.minimum(i, j), jnp.maximum(i, j)
+    rest = bin.C * bin.D * bin.W
+    target = jnp.where(
+        low < bin.W,
+        (lane * bin.D + high) * bin.W + low,
+        rest + (lane * bin.M + high - bin.W) * bin.M + low - bin.W,
+    )
+    return fronts.at[target].add(jnp.where(above, 0, update), mode="promise_in_bounds")
 
 
 def _read_rows(sweep: Sweep, bin: BinLayout, table, chunk, buffer):
     """The parent's message at this chunk's rows below; zero at padding and above the diagonal."""
     if bin.M == 0:
-        return jnp.zeros((*sweep.lead, bin.C, *sweep.received(bin)), buffer.dtype)
-    base = _take(table, bin.at[f"parent{sweep.rank}"], chunk, bin.C)
+        (shape,) = sweep.on_rows_below(bin)
+        return (jnp.zeros((*sweep.lead, bin.C, *shape), buffer.dtype),)
     below = _take(table, bin.at["below"], chunk, bin.C)
     rel = _take(table, bin.at["rel"], chunk, bin.C * bin.M).reshape(bin.C, bin.M)
     m = jnp.arange(bin.M, dtype=table.dtype)
     real = m < below[:, None]
     if sweep.rank == 1:
+        base = _take(table, bin.at["parent1"], chunk, bin.C)
         source = jnp.where(real, base[:, None] + rel, 0)  # address 0 holds a zero
-    else:
-        stride = _take(table, bin.at["stride"], chunk, bin.C)
-        source = (base[:, None] + rel * stride[:, None])[:, :, None] + rel[:, None, :]
-        source = jnp.where(real[:, :, None] & (m[:, None] >= m), source, 0)
-    flat = _gather(buffer, source.reshape(-1))
-    return _shaped(sweep, flat, bin.C, bin.M)
-
-
+        return (_shaped(sweep, _gather(buffer, source.reshape(-1)), bin.C, bin.M),)
+    left, rest, W, M = (
+        _take(table, bin.at[name], chunk, bin.C)[:, None, None]
+        for name in ("parent2", "parent2_rest", "parent_W", "parent_M")
+    )
+    i, j = rel[:, :, None], rel[:, None, :]
+    source = jnp.where(j < W, left + i * W + j, rest + (i - W) * M + j - W)
+    source = jnp.where(real[:, :, None] & (m[:, None] >= m), source, 0)
+    return (_shaped(sweep, _gather(buffer, source.reshape(-1)), bin.C, bin.M, bin.M),)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Padded sizes a front may have. Up to 64 in steps that vector registers like, above in steps that
-# keep padding below a fifth; multiples of 32 from 64 on, because hand-over blocks are 32 wide there.
+# Padded sizes a front may have: multiples of 8 (the pivot kernel's columns, a vector register), and
+# of 32 from 64 on, because hand-over blocks are 32 wide there. Steps grow with the size, so that
+# the candidates for bins stay few.
 SIZES = np.array(
     [0, 8, 16, 24, 32, 48, 64, 96, 128, 160, 192, 256, 320, 384, 448, 512]
     + [640, 768, 896, 1024, 1280, 1536, 1792, 2048, 2560, 3072, 3584, 4096]
@@ -30,27 +31,28 @@ def padded(size: np.ndarray | int) -> np.ndarray:
 class CostModel:
     """Prices in nanoseconds."""
 
-    per_front: float = 150.0  # index tables, slices, loop share of one front
-    per_column_block: float = 300.0  # the 8-column pivot kernel, batched
-    per_entry: float = 0.6  # zeroing a front, writing its update: D^2 entries
-    per_moved: float = 2.2  # extend-add: one of m^2 entries of an update
-    per_step: float = 4_000.0  # one trip of a chunk loop
-    per_step_block: float = 2_500.0  # and per 8 pivot columns in it: kernel launches in sequence
+    per_front: float = 100.0  # index tables, loop share of one front
+    per_column_block: float = 230.0  # eliminating 8 columns of one matrix in a batch
+    per_entry: float = 2.7  # zeroing, slicing, writing: each of the D W + M^2 entries of a front
+    per_moved: float = 3.3  # extend-add: one of the m^2 / 2 entries of an update's triangle
+    flops: float = 80.0  # GEMM flops per ns
+    per_step: float = 1_000.0  # one trip of a chunk loop
+    per_step_block: float = 8_000.0  # and per 8 pivot columns in it: kernel launches in sequence
     per_level_bin: float = 600.0  # one empty chunk loop
-    chunk_entries: int = 65_536  # entries of one chunk of fronts: half a megabyte, in L2
+    chunk_entries: int = 32_768  # entries of one chunk of fronts: a quarter of a megabyte
+    widest: int = 256  # pivot columns of a front; wider supernodes are cut into chains
 
     def handover(self, m: int) -> float:
         """Moving one m x m update into the parent's front."""
-        return self.per_front + self.per_moved * m * m
+        return self.per_front + self.per_moved * m * (m + 8) / 2
 
     def front(self, w: np.ndarray, m: np.ndarray) -> np.ndarray:
         """One padded front of w pivot columns and m rows below, its share of a batched step."""
         w, m = np.asarray(w, float), np.asarray(m, float)
-        flops = w**3 + 2 * w * w * m + 2 * w * m * m
-        rate = np.clip(16.0 + 0.7 * w, 16.0, 90.0)  # GEMM flops per ns, by the contraction's length
-        blocks = np.ceil(w / 8)
-        entries = self.per_entry * (w + m) ** 2
-        return self.per_front + self.per_column_block * blocks + flops / rate + entries
+        flops = 2 * w**3 + 2 * w * w * m + 2 * w * m * m
+        entries = w * (w + m) + m * m
+        launches = self.per_front + self.per_column_block * np.ceil(w / 8)
+        return launches + flops / self.flops + self.per_entry * entries
 
     def step(self, w: np.ndarray) -> np.ndarray:
         """What a trip of the chunk loop costs besides its fronts."""

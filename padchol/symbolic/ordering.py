@@ -38,6 +38,8 @@ def natural(pattern: Pattern) -> np.ndarray:
 
 
 def reverse_cuthill_mckee(pattern: Pattern) -> np.ndarray:
+    if pattern.n == 0:
+        return natural(pattern)
     graph = sp.csr_array(adjacency(pattern))
     graph.indices, graph.indptr = graph.indices.astype(np.int32), graph.indptr.astype(np.int32)
     return csgraph.reverse_cuthill_mckee(graph, symmetric_mode=True).astype(np.int64)
@@ -99,10 +101,11 @@ def given(perm: Any, n: int) -> np.ndarray:
             f"expected order to be one of {sorted([*NAMED, 'auto'])} or an integer permutation "
             f"of shape ({n},); got dtype {array.dtype}, shape {array.shape}"
         )
+    array = array.astype(np.int64)
     seen = np.zeros(n, bool)
     seen[array[(array >= 0) & (array < n)]] = True
     if not seen.all():
         raise ValueError(
             f"expected a permutation of 0 to {n - 1}; index {int(np.argmin(seen))} is missing"
         )
-    return array.astype(np.int64)
+    return array

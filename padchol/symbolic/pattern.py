@@ -138,20 +138,22 @@ def _check_symmetric(t: Triplets) -> None:
             f"expected a symmetric pattern; got an entry at ({i}, {j}) and none at ({j}, {i}). "
             "If only one triangle is stored, say lower=True"
         )
-    if t.data is None or not np.issubdtype(t.data.dtype, np.inexact):
+    if t.data is None:
         return
-    summed = np.zeros(keys.size, t.data.dtype)
-    np.add.at(summed, position, t.data)
+    data = t.data if np.issubdtype(t.data.dtype, np.inexact) else t.data.astype(np.float64)
+    summed = np.zeros(keys.size, data.dtype)
+    np.add.at(summed, position, data)
     _check_symmetric_values(summed, summed[at], keys, t.n)
 
 
 def _check_symmetric_values(value: np.ndarray, mirror: np.ndarray, keys: np.ndarray, n: int):
     """Equal up to the rounding of an assembly: sqrt(eps) relative to the larger of the pair."""
     size = np.maximum(np.abs(value), np.abs(mirror))
-    finite = np.isfinite(size)
-    largest = size[finite].max(initial=0.0)
+    finite = np.isfinite(size)  # NaN and infinity are the factorisation's to report
+    gap = np.abs(np.where(finite, value, 0) - np.where(finite, mirror, 0))
+    size = np.where(finite, size, 0)
     eps = np.finfo(value.dtype).eps
-    off = finite & (np.abs(value - mirror) > np.sqrt(eps) * size + 64 * eps * largest)
+    off = gap > np.sqrt(eps) * size + 64 * eps * size.max(initial=0.0)
     if off.any():
         k = int(np.argmax(off))
         i, j = int(keys[k] % n), int(keys[k] // n)
@@ -189,12 +191,20 @@ def values(pattern: Pattern, A: Any) -> np.ndarray:
     if np.iscomplexobj(t.data):
         raise TypeError(f"expected real values; got dtype {t.data.dtype} (complex: not supported)")
     dtype = t.data.dtype if t.data.dtype in (np.float32, np.float64) else np.float64
-    if (t.rows < t.cols).any() and (t.rows > t.cols).any():
+    data = t.data.astype(dtype)
+    both = (t.rows < t.cols).any() and (t.rows > t.cols).any()
+    if both:
         _check_symmetric(t)
-        keep = t.rows >= t.cols
-    else:
-        keep = np.ones(t.rows.size, bool)
-    out = np.zeros(pattern.rows.size, dtype)
-    where = positions(pattern, t.rows[keep], t.cols[keep])
-    np.add.at(out, where, t.data[keep].astype(dtype))
+    keep = (t.rows >= t.cols) | (not both)
+    out = _summed(pattern, t.rows[keep], t.cols[keep], data[keep])
+    if both:  # a NaN or infinity above the diagonal must not be lost with that triangle
+        above = _summed(pattern, t.rows[~keep], t.cols[~keep], data[~keep])
+        out = np.where(np.isfinite(above), out, above)
+    return out
+
+
+def _summed(pattern: Pattern, rows: np.ndarray, cols: np.ndarray, data: np.ndarray) -> np.ndarray:
+    """Entries added up at their canonical positions."""
+    out = np.zeros(pattern.rows.size, data.dtype)
+    np.add.at(out, positions(pattern, rows, cols), data)
     return out

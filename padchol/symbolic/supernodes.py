@@ -124,7 +124,35 @@ def relax(exact: Supernodes, model: costs.CostModel) -> tuple[Supernodes, np.nda
     row_ptr = np.concatenate([[0], np.cumsum(sizes)])
     take = np.repeat(exact.row_ptr[top] - row_ptr[:-1], sizes) + np.arange(row_ptr[-1])
     above = np.where(parent >= 0, rank[parent], -1)
-    return Supernodes(first, above, row_ptr, place[exact.rows[take]]), order
+    relaxed = Supernodes(first, above, row_ptr, place[exact.rows[take]])
+    return cut(relaxed, model.widest), order
+
+
+def cut(nodes: Supernodes, widest: int) -> Supernodes:
+    """Cut supernodes wider than `widest` into chains, each piece the only child of the next.
+
+    The rows below a piece are the later pivots of its supernode, then the supernode's rows.
+    """
+    pieces = np.maximum(-(-nodes.width // widest), 1)
+    if (pieces == 1).all():
+        return nodes
+    s = np.repeat(np.arange(pieces.size), pieces)
+    k = np.arange(s.size) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    start = nodes.first[s] + k * widest
+    end = np.minimum(start + widest, nodes.first[s + 1])
+    last = k == pieces[s] - 1
+    lowest = np.cumsum(pieces) - pieces  # the first piece of each supernode
+    above = np.where(nodes.parent[s] >= 0, lowest[nodes.parent[s]], -1)
+    parent = np.where(last, above, np.arange(s.size) + 1)
+    later = nodes.first[s + 1] - end
+    sizes = later + nodes.below[s]
+    row_ptr = np.concatenate([[0], np.cumsum(sizes)])
+    owner = np.repeat(np.arange(s.size), sizes)
+    t = np.arange(owner.size) - row_ptr[owner]
+    own = t < later[owner]
+    inherited = nodes.row_ptr[s[owner]] + t - later[owner]
+    rows = np.where(own, end[owner] + t, nodes.rows[np.where(own, 0, inherited)])
+    return Supernodes(np.append(start, nodes.first[-1]), parent, row_ptr, rows)
 
 
 def _merge(exact: Supernodes, model: costs.CostModel) -> np.ndarray:

@@ -5,8 +5,9 @@ front, per chunk or per hand-over block, never per entry of an update.
 
 Notation (for bin b with F = chunks * C places)
     D = W + M      order of the padded front: pivots at 0 .. W - 1, rows below at W ..
-    message        what a front hands to its parent (up: its M x M update, or M x k rows) or to
-                   its children (down: a D x D matrix, or D x k rows); both live in slots
+    message        what a front hands to its parent (up: its M x M update, or M x k rows) or to its
+                   children (down: pivot columns (D, W) and the rest (M, M), or D x k rows); both
+                   live in slots, one a chunk
     block          q x q piece of an update (or q rows of a vector message), the unit of the
                    extend-add; only blocks on and below the diagonal are listed
     tile           T blocks moved together
@@ -77,6 +78,11 @@ class BinLayout:
     @property
     def D(self) -> int:
         return self.W + self.M
+
+    @property
+    def front_entries(self) -> int:
+        """Entries of one front: its pivot columns (D, W) and the rest (M, M)."""
+        return self.D * self.W + self.M * self.M
 
     @property
     def fronts(self) -> int:
@@ -286,8 +292,7 @@ def _slots(nodes: Supernodes, plan: Schedule, where: Geometry):
         for rank in (2, 1):
             size = np.zeros(steps, np.int64)
             for b, bin in enumerate(plan.bins):
-                side = bin.M if direction == "up" else bin.W + bin.M
-                size[where.step[b]] = bin.C * side**rank
+                size[where.step[b]] = bin.C * _message_size(bin, direction, rank)
             if direction == "down":
                 has_children = np.isin(where.bin_of[nodes.parent[child]], np.arange(len(plan.bins)))
                 parents = np.unique(where.bin_of[nodes.parent[child]][has_children])
@@ -303,6 +308,14 @@ def _slots(nodes: Supernodes, plan: Schedule, where: Geometry):
             slots[name] = [address[where.step[b]] for b in range(len(plan.bins))]
             ends[name] = end
     return slots, ends
+
+
+def _message_size(bin: Bin, direction: str, rank: int) -> int:
+    """Elements (or rows) of one front's message."""
+    if direction == "up":
+        return bin.M**rank
+    D = bin.W + bin.M
+    return D if rank == 1 else D * bin.W + bin.M**2
 
 
 def _relative_rows(nodes: Supernodes, plan: Schedule, where: Geometry):
@@ -336,40 +349,58 @@ def _bin_sections(writer, nodes, bin: Bin, b: int, where: Geometry, slots, ends,
     pivot = np.where(lane < width[:, None], relaxed[column], n)
     up = np.where(real & (nodes.parent[s] >= 0), nodes.parent[s], -1)
     p = np.maximum(up, 0)
-    stride = where.W[where.bin_of[p]] + where.M[where.bin_of[p]]
     made = [
         ("width", writer.add(width, 0, bin.W, "width")),
         ("below", writer.add(below, 0, bin.M, "below")),
         ("pivot", writer.add(pivot, 0, n, "pivot")),
-        ("stride", writer.add(np.where(up >= 0, stride, 0), 0, INT32_MAX, "stride")),
     ]
     stacked = np.concatenate([[0], np.cumsum([step.size for step in where.step] * where.C)])
     above = np.where(up >= 0, stacked[where.bin_of[p]] + where.place[p], stacked[-1])
     made.append(("parent", writer.add(above, 0, int(stacked[-1]), "parent")))
-    for rank in (2, 1):
-        base = np.array(
-            [slots[f"down{rank}"][where.bin_of[q]][where.chunk(q)] for q in p], np.int64
-        )
-        base += where.lane(p) * stride**rank
-        base = np.where(up >= 0, base, 0)
-        top = ends[f"down{rank}"] - np.where(up >= 0, stride**rank, 0).min(initial=0)
-        made.append((f"parent{rank}", writer.add(base, 0, top, "parent slot")))
+    made += _parent_slots(writer, where, slots, ends, up)
     for name in ("up2", "up1", "down2", "down1"):
         made.append((name, writer.add(slots[name][b], 0, ends[name], name)))
     return made
 
 
-def _value_sections(writer, nodes, bin: Bin, b: int, where: Geometry, i, k):
-    """Per front, E values of A and where they go in the D x D front.
+def _parent_slots(writer, where: Geometry, slots, ends, up: np.ndarray):
+    """Where each front finds its parent's message in a down sweep; 0 where it has no parent."""
+    has, p = up >= 0, np.maximum(up, 0)
+    home, chunk, lane = where.bin_of[p], where.chunk(p), where.lane(p)
+    W, M, C = where.W[home], where.M[home], where.C[home]
+    D = W + M
+    at = {
+        rank: np.array([slots[f"down{rank}"][b][c] for b, c in zip(home, chunk, strict=True)])
+        for rank in (2, 1)
+    }
+    rest = at[2] + C * D * W + lane * M * M
+    end2, end1 = ends["down2"] - 1, ends["down1"] - 1
+    columns = {
+        "parent1": (at[1] + lane * D, at[1] + lane * D + D - 1, end1),
+        "parent2": (at[2] + lane * D * W, at[2] + (lane + 1) * D * W - 1, end2),
+        "parent2_rest": (rest, rest + M * M - 1, end2),
+        "parent_W": (W, W, INT32_MAX),
+        "parent_M": (M, M, INT32_MAX),
+    }
+    made = []
+    for name, (first, last, end) in columns.items():
+        if has.any() and int(last[has].max()) > end:
+            raise AssertionError(f"{name}: a parent's message reaches beyond its buffer")
+        made.append((name, writer.add(np.where(has, first, 0), 0, min(max(end, 0) + 1, INT32_MAX), name)))
+    return made
 
-    "value" (F, E): canonical position, nnz at padding. "entry" (F, E): row * D + column.
+
+def _value_sections(writer, nodes, bin: Bin, b: int, where: Geometry, i, k):
+    """Per front, E values of A and where they go in its pivot columns.
+
+    "value" (F, E): canonical position, nnz at padding. "entry" (F, E): row * W + column.
     Also "slot" (values of this bin,): where each of them lies in (F * E), and which they are.
     """
     s = nodes.of_column[k]
     mine = np.flatnonzero(where.bin_of[s] == b)
     s = s[mine]
     row = where.padded_place(nodes, s, i[mine])
-    entry = row * (bin.W + bin.M) + k[mine] - nodes.first[s]
+    entry = row * bin.W + k[mine] - nodes.first[s]
     order = np.argsort(where.place[s], kind="stable")
     counts = np.bincount(where.place[s], minlength=bin.fronts.size)
     E = int(counts.max(initial=0))
@@ -378,10 +409,10 @@ def _value_sections(writer, nodes, bin: Bin, b: int, where: Geometry, i, k):
     value = np.full(bin.fronts.size * E, i.size)
     entries = np.zeros(value.size, np.int64)
     value[slot], entries[slot] = mine[order], entry[order]
-    side = bin.W + bin.M
+    size = (bin.W + bin.M) * bin.W
     return [
         ("value", writer.add(value, 0, i.size, "value")),
-        ("entry", writer.add(entries, 0, side * side - 1, "entry")),
+        ("entry", writer.add(entries, 0, size - 1, "entry")),
         ("slot", writer.add(slot, 0, max(value.size - 1, 0), "slot")),
         ("member", writer.add(mine[order], 0, max(i.size - 1, 0), "member")),
     ]
