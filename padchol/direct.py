@@ -28,7 +28,7 @@ def _factor(A: Any) -> Factor:
     return cholesky(plan, plan.values(A), throw=True)
 
 
-def solve(A: Any, b: Any) -> Float[Array, "n *k"]:
+def solve(A: Any, b: Any) -> Float[Array, " n *k"]:
     """x with A x = b for a sparse symmetric positive definite A, b (n,) or (n, k).
 
     The analysis of a pattern is remembered. Raises `NotPositiveDefiniteError`.

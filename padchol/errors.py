@@ -4,8 +4,8 @@ from __future__ import annotations
 
 NOT_POSITIVE_DEFINITE = (
     "padchol: the matrix is not positive definite (Factor.info holds 1 + the index of the first "
-    "pivot that is not positive). Check its values for NaN, that it is symmetric, and whether it is "
-    "singular: adding a small multiple of the identity often tells."
+    "pivot that is not positive). Check its values for NaN, that it is symmetric, and whether it "
+    "is singular: adding a small multiple of the identity often tells."
 )
 
 

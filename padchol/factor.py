@@ -23,10 +23,11 @@ from padchol.plan import Plan
 class Factor(eqx.Module):
     """L with L L^T = A[p][:, p], p = plan.perm, and everything that follows from it.
 
-    A pytree: carry it through jit, vmap, scan, cond; save it. It is made by `cholesky`. Every method
-    is differentiable with respect to the values given there, in every mode, to any order, where an
-    off-diagonal value counts for both entries of its symmetric pair. `info` is 0, or 1 + the index
-    (user's numbering) of the first pivot that was not positive; every output is then NaN.
+    A pytree: carry it through jit, vmap, scan, cond; save it. It is made by `cholesky`. Every
+    method is differentiable with respect to the values given there, in every mode, to any order,
+    where an off-diagonal value counts for both entries of its symmetric pair. `info` is 0, or
+    1 + the index (user's numbering) of the first pivot that was not positive; every output is then
+    NaN.
     """
 
     plan: Plan
@@ -36,16 +37,14 @@ class Factor(eqx.Module):
 
     def _poisoned(self, x: Array) -> Array:
         """x, or NaN throughout where the factorisation failed."""
-        return jnp.where(self.info == 0, x, jnp.nan)
+        return x * jnp.where(self.info == 0, 1, jnp.nan).astype(x.dtype)  # tangents become NaN too
 
     def _columns(self, b: Any, what: str = "a right-hand side") -> tuple[Array, bool]:
         """b as (n, k), promoted with the values, and whether it was one column."""
         b = real_array(b, what)
         n = self.plan.n
         if b.ndim not in (1, 2) or b.shape[0] != n:
-            raise ValueError(
-                f"expected {what} of shape ({n},) or ({n}, k); got shape {b.shape}"
-            )
+            raise ValueError(f"expected {what} of shape ({n},) or ({n}, k); got shape {b.shape}")
         dtype = jnp.promote_types(self.values.dtype, b.dtype)
         return (b[:, None] if b.ndim == 1 else b).astype(dtype), b.ndim == 1
 
@@ -105,7 +104,7 @@ class Factor(eqx.Module):
         n, count = self.plan.n, int(np.prod(shape))
         z = jax.random.normal(key, (*shape, n), self.values.dtype)
         x = self.apply_Pt(self.solve_Lt(z.reshape(count, n).T))
-        return x.T.reshape(*shape, n)
+        return x.T.reshape((*shape, n))
 
     def selected_inverse(self) -> Float[Array, " nnz"]:
         """The entries of A^-1 on the pattern of A, in canonical order. Cost: one down sweep."""
@@ -132,9 +131,7 @@ def cholesky(plan: Plan, a: Any, *, throw: bool = False) -> Factor:
     `NotPositiveDefiniteError` (eagerly) or an Equinox runtime error (under jit) instead.
     """
     if not isinstance(plan, Plan):
-        raise TypeError(
-            f"expected a Plan, as made by padchol.analyze; got {type(plan).__name__}"
-        )
+        raise TypeError(f"expected a Plan, as made by padchol.analyze; got {type(plan).__name__}")
     a = check_values(plan, a)
     panels, info = numeric.factorise(plan, a)
     factor = Factor(plan, a, panels, info)

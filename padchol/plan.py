@@ -8,13 +8,19 @@ from typing import Any
 
 import equinox as eqx
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
 from padchol.report import Facts, report
 from padchol.symbolic import ordering, supernodes, tables
 from padchol.symbolic import pattern as patterns
 from padchol.symbolic.costs import CostModel
-from padchol.symbolic.etree import column_counts, compress, elimination_tree, permuted_lower, postorder
+from padchol.symbolic.etree import (
+    column_counts,
+    compress,
+    elimination_tree,
+    permuted_lower,
+    postorder,
+)
 from padchol.symbolic.pattern import Pattern
 from padchol.symbolic.schedule import Schedule, schedule
 from padchol.symbolic.supernodes import Supernodes
@@ -66,7 +72,7 @@ class Plan(eqx.Module):
         """The canonical pattern, on the host."""
         return Pattern(self.n, np.asarray(self.rows, np.int64), np.asarray(self.cols, np.int64))
 
-    def values(self, A: Any) -> Float[np.ndarray, " nnz"]:
+    def values(self, A: Any) -> Float[Array | np.ndarray, " nnz"]:
         """Canonical values of A, whose pattern must be contained in the plan's.
 
         Duplicates are summed; where A has no entry the value is 0. For scipy matrices (full

@@ -26,7 +26,7 @@ def save(plan: Plan, path: Any) -> None:
         "fingerprint": plan.fingerprint,
         "facts": plan.facts.items,
     }
-    arrays = {name: np.asarray(getattr(plan, name)) for name in ARRAYS}
+    arrays: dict[str, Any] = {name: np.asarray(getattr(plan, name)) for name in ARRAYS}
     with Path(path).open("wb") as file:
         np.savez_compressed(file, padchol=np.array(json.dumps(facts)), **arrays)
 
@@ -83,11 +83,11 @@ def _layout(stored: dict[str, Any]) -> Layout:
 
 
 def _bin(stored: dict[str, Any]) -> BinLayout:
+    def entry(value: Any) -> Any:
+        return Section(*value) if isinstance(value, list) else value
+
     def blocks(lists: list[dict[str, Any]]) -> tuple[BlockList, ...]:
-        return tuple(
-            BlockList(**{k: Section(*v) if isinstance(v, list) else v for k, v in each.items()})
-            for each in lists
-        )
+        return tuple(BlockList(**{k: entry(v) for k, v in each.items()}) for each in lists)
 
     return BinLayout(
         **{

@@ -132,15 +132,15 @@ def run_up(machine, rank):
 
 def take_block(machine, bin, chunk, blocks, block, buffer, rank, received):
     """One block of the extend-add: check where it comes from and where it goes."""
-    at, stride, row, col, lane = (
-        machine.one(section, block)
-        for section in (blocks.address, blocks.stride, blocks.row, blocks.col, blocks.lane)
-    )
+    at, lane = machine.one(blocks.address, block), machine.one(blocks.lane, block)
+    stride = machine.one(blocks.stride, block) if rank == 2 else 0
     q = np.arange(blocks.q)
     source = at + stride * q[:, None] + q if rank == 2 else (at + q)[:, None]
     assert lane < bin.C
-    target_row = machine.table[row + q]
-    target_col = machine.table[col + q] if rank == 2 else np.zeros(1, np.int64)
+    target_row = read(machine.table, blocks.rows).reshape(-1, blocks.q)[block]
+    target_col = np.zeros(1, np.int64)
+    if rank == 2:
+        target_col = read(machine.table, blocks.cols).reshape(-1, blocks.q)[block]
     assert ((target_row >= 0) & (target_row < bin.D)).all()
     assert ((target_col >= 0) & (target_col < bin.D)).all()
     front, i, j = buffer.read(source)

@@ -35,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def grid(dimension: int, side: int) -> sp.csc_array:
     """The 5- or 7-point Laplacian of a grid plus 0.01 I."""
-    T = sp.diags_array([-1.0, 2.0, -1.0], offsets=[-1, 0, 1], shape=(side, side))
+    offsets: Any = [-1, 0, 1]  # scipy documents a sequence; its default 0 makes checkers infer int
+    T = sp.diags_array([-1.0, 2.0, -1.0], offsets=offsets, shape=(side, side))
     eye = sp.eye_array(side)
     total = sp.csc_array((side**dimension, side**dimension))
     for axis in range(dimension):
@@ -134,7 +135,7 @@ def _solves(row, F, traced, cholmod, seconds: float) -> None:
         b = jnp.ones((row["n"], columns))
         solve = jax.jit(lambda F, b: F.solve(b))
         F = jax.tree.map(jnp.asarray, F)
-        ours = {f"solve_{columns}": lambda b=b, F=F: solve(F, b).block_until_ready()}
+        ours = {f"solve_{columns}": lambda b=b, F=F, solve=solve: solve(F, b).block_until_ready()}
         theirs = {f"cholmod {k}": c.solver(columns) for k, c in cholmod.items()}
         compare(row, ours, theirs, seconds)
 
@@ -157,7 +158,7 @@ def compare(row: dict, ours: dict, theirs: dict, seconds: float, share: int = 1)
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run the comparison and print a table (or JSON), closing with geometric means of the ratios."""
+    """Run the comparison; print a table (or JSON), closing with geometric means of the ratios."""
     peers.release_blas()
     import jax
 

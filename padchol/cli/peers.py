@@ -56,7 +56,7 @@ class Cholmod:
         self._choose()
         self.factor_object = cholmod.symbolic(self.A, uplo="L")
         self.analysis = time.perf_counter() - started
-        self.b = matrix(np.ones(A.shape[0]))
+        self.b = matrix(np.ones(self.A.size[0]))
 
     def _choose(self) -> None:
         self.cholmod.options["supernodal"] = self.mode
@@ -75,17 +75,18 @@ class Cholmod:
 
 
 def sparsax_value_and_grad(A: sp.csc_array) -> Callable[[float], Any]:
-    """log|A| - y^T A^-1 y and its gradient by sparsax; the argument scales A, so nothing is cached."""
+    """log|A| - y^T A^-1 y and its gradient by sparsax; its argument scales A: nothing is cached."""
     import jax
     import jax.numpy as jnp
     import sparsax
 
     upper = sp.coo_array(sp.triu(A))
     rows, cols = jnp.asarray(upper.row, jnp.int32), jnp.asarray(upper.col, jnp.int32)
-    values, y = jnp.asarray(upper.data), jnp.ones(A.shape[0])
+    n = A.indptr.size - 1
+    values, y = jnp.asarray(upper.data), jnp.ones(n)
 
     def value(a):
-        return sparsax.logdet(rows, cols, a, A.shape[0]) - y @ sparsax.solve(rows, cols, a, y)
+        return sparsax.logdet(rows, cols, a, n) - y @ sparsax.solve(rows, cols, a, y)
 
     compiled = jax.jit(jax.value_and_grad(value))
     return lambda scale: jax.block_until_ready(compiled(values * scale))
@@ -96,7 +97,8 @@ def dense_value_and_grad(A: sp.csc_array) -> Callable[[float], Any]:
     import jax
     import jax.numpy as jnp
 
-    full, y = jnp.asarray(A.toarray()), jnp.ones(A.shape[0])
+    full = jnp.asarray(A.toarray())
+    y = jnp.ones(full.shape[0])
 
     def value(a):
         L = jnp.linalg.cholesky(a)

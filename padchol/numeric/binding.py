@@ -40,7 +40,7 @@ sweep_p.multiple_results = True
 Leaves = Sequence[Sequence[jax.Array]]
 
 
-def sweep(spec: Sweep, table: jax.Array, leaves: Leaves) -> list[list[jax.Array]]:
+def sweep(spec: Sweep, table: jax.typing.ArrayLike, leaves: Leaves) -> list[list[jax.Array]]:
     """Run `spec` on leaves[i][bin]; outputs in the same shape. Every JAX transformation applies."""
     if not spec.layout.bins:
         return []
@@ -96,7 +96,7 @@ class StoreMessage:
 
 @dataclass(frozen=True)
 class Linearised:
-    """The kernel's tangent. Leaves: its n leaves, the stored message, tangents of `moved` leaves."""
+    """The kernel's tangent. Leaves: its n, the stored message, tangents of `moved` leaves."""
 
     kernel: Kernel
     n: int
@@ -120,9 +120,7 @@ class Linearised:
 def _jvp(primals, tangents, *, spec: Sweep):
     table, leaves = primals[0], _grouped(spec, primals[1:])
     dots = _grouped(spec, tangents[1:])
-    moved = tuple(
-        i for i, dot in enumerate(dots) if any(type(d) is not ad.Zero for d in dot)
-    )
+    moved = tuple(i for i, dot in enumerate(dots) if any(type(d) is not ad.Zero for d in dot))
     solid = {i: [ad.instantiate_zeros(d) for d in dots[i]] for i in moved}
     if all(spec.linear[i] for i in moved):
         out = sweep(spec, table, leaves)
@@ -175,9 +173,7 @@ class Transposed:
         fixed, cotangents = xs[: len(known)], xs[len(known) :]
 
         def call(moving, received):
-            full = dict(zip(known, fixed, strict=True)) | dict(
-                zip(self.moved, moving, strict=True)
-            )
+            full = dict(zip(known, fixed, strict=True)) | dict(zip(self.moved, moving, strict=True))
             return self.kernel(bin, tuple(full[i] for i in range(self.n)), received)
 
         def struct(shape):
@@ -214,7 +210,7 @@ def _transpose(cotangents, table, *flat, spec: Sweep):
         batched=(*(spec.batched[i] for i in known), *(everywhere for _ in solid)),
     )
     pulled = sweep(adjoint, table, [*(leaves[i] for i in known), *solid])
-    result = [[None] * len(bins) for _ in leaves]
+    result: list[list] = [[None] * len(bins) for _ in leaves]
     for i, leaf in zip(moved, pulled, strict=True):
         shared = tuple(axis for axis, has in enumerate(spec.mask(i)) if not has)
         result[i] = [jnp.sum(array, shared) if shared else array for array in leaf]
@@ -228,9 +224,9 @@ ad.primitive_transposes[sweep_p] = _transpose
 
 
 def _batch(operands, dims, *, spec: Sweep):
-    table, flat = operands[0], operands[1:]
     if dims[0] is not None:
-        raise NotImplementedError("vmap over a Plan is not supported: map over values instead")
+        return _batch_with_table(operands, dims, spec)
+    table, flat = operands[0], operands[1:]
     size = next(x.shape[d] for x, d in zip(flat, dims[1:], strict=True) if d is not None)
     axes = _grouped(spec, dims[1:])
     leaves = _grouped(spec, flat)
@@ -246,6 +242,18 @@ def _batch(operands, dims, *, spec: Sweep):
     folded = replace(spec, lead=(size, *spec.lead), batched=batched)
     out = sweep_p.bind(table, *_flatten(front), spec=folded)
     return out, [0] * len(out)
+
+
+def _batch_with_table(operands, dims, spec: Sweep):
+    """A plan that a vmap has repeated along its axis: one copy is used; different ones give NaN."""
+    tables = jnp.moveaxis(operands[0], dims[0], 0)
+    one, same = tables[0], jnp.all(tables == tables[0])
+    if all(d is None for d in dims[1:]):
+        out, axes = sweep_p.bind(one, *operands[1:], spec=spec), None
+    else:
+        out, axes = _batch((one, *operands[1:]), (None, *dims[1:]), spec=spec)
+    poisoned = [jnp.where(same, x, jnp.nan) for x in out]
+    return poisoned, [None] * len(out) if axes is None else axes
 
 
 def _to_front(x, d, size: int):

@@ -89,7 +89,8 @@ def _unrolled(a: Batch) -> tuple[Batch, Batch]:
     for j in range(width):
         row = rest[:, j] / jnp.sqrt(rest[:, j, j])[:, None]
         rows.append(row)
-        rest = rest - jnp.where(i > j, row[:, :width], 0)[:, :, None] * row[:, None, :]
+        update = rest - row[:, :width, None] * row[:, None, :]
+        rest = jnp.where((i > j)[:, None], update, rest)  # a NaN must not reach the rows before
     done = jnp.stack(rows, 1)
     return lower(jnp.swapaxes(done[:, :, :width], 1, 2)), lower(done[:, :, width:])
 
@@ -105,12 +106,10 @@ def _looped(a: Batch) -> tuple[Batch, Batch]:
 
     def eliminate(j, rest):
         row = lax.dynamic_index_in_dim(rest, j, 1, keepdims=False)
-        column = lax.dynamic_index_in_dim(rest, j, 2, keepdims=False)
-        pivot = lax.dynamic_index_in_dim(row, j, 1)
-        factors = jnp.where(i > j, column / pivot, 0)
-        starting = (i == j) & (i > j)[:, None]
-        rest = jnp.where(starting, 0, rest)
-        return rest - factors[:, :, None] * jnp.where(i == j, 1, row)[:, None, :]
+        factors = row / lax.dynamic_index_in_dim(row, j, 1)
+        starting = jnp.where(i == j, 0, rest)
+        update = starting - factors[:, :, None] * jnp.where(i == j, 1, row)[:, None, :]
+        return jnp.where((i > j)[:, None], update, rest)  # a NaN must not reach the rows before
 
     done = lax.fori_loop(0, width, eliminate, symmetric(a))
     scale = 1 / jnp.sqrt(jnp.diagonal(done, axis1=1, axis2=2))

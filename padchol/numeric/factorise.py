@@ -85,9 +85,7 @@ def attach(plan: Plan, a: Array, panels: Panels) -> Panels:
 def _attach_jvp(primals, tangents):
     plan, a, panels = primals
     full = attach(plan, a, panels)
-    spec = Sweep(
-        plan.layout, tangent_front, up=True, rank=2, k=0, linear=(False,) * 4 + (True,)
-    )
+    spec = Sweep(plan.layout, tangent_front, up=True, rank=2, k=0, linear=(False,) * 4 + (True,))
     moved = sweep(spec, plan.table, [*full, entries(plan), to_fronts(plan, tangents[1])])
     return full, Panels(*(moved or ([], [], [])))
 

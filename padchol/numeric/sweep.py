@@ -12,7 +12,8 @@ lower triangle counts: `up` may leave anything above the diagonal of what a kern
 `down` leaves zeros there; nothing above the diagonal of what a kernel hands on is used.
 
 A kernel is a hashable callable `kernel(bin, xs, message) -> (ys, message)` on one chunk of fronts:
-leaves (C, ...) in, leaves (C, ...) out; a message is a tuple of arrays (C, ...). Leaves of all fronts of a bin are stacked: (F, ...).
+leaves (C, ...) in, leaves (C, ...) out; a message is a tuple of arrays (C, ...). Leaves of all
+fronts of a bin are stacked: (F, ...).
 
 Why it looks as it does (XLA on CPU): the message buffer is only ever written by slices and read by
 gathers, because a buffer that is both sliced into and scattered into is copied at every step; the
@@ -215,20 +216,15 @@ def _extend_add(sweep: Sweep, bin: BinLayout, table, chunk, buffer):
     if sweep.rank == 1:
         return (_shaped(sweep, fronts, bin.C, bin.D),)
     left, rest = fronts[: bin.C * bin.D * bin.W], fronts[bin.C * bin.D * bin.W :]
-    return (
-        _shaped(sweep, left, bin.C, bin.D, bin.W),
-        _shaped(sweep, rest, bin.C, bin.M, bin.M),
-    )
+    return _shaped(sweep, left, bin.C, bin.D, bin.W), _shaped(sweep, rest, bin.C, bin.M, bin.M)
 
 
 def _move_rows(bin: BinLayout, blocks: BlockList, table, t, buffer, fronts):
     """One tile of a vector message: T blocks of q rows, added into the local fronts."""
-    at, row, lane = (
-        _take(table, section, t, blocks.T) for section in (blocks.address, blocks.row, blocks.lane)
-    )
-    q = jnp.arange(blocks.q, dtype=table.dtype)
-    target = lane[:, None] * bin.D + _gather(table, row[:, None] + q)
-    return fronts.at[target].add(_gather(buffer, at[:, None] + q), mode="promise_in_bounds")
+    at, lane = (_take(table, part, t, blocks.T)[:, None] for part in (blocks.address, blocks.lane))
+    rows = _take(table, blocks.rows, t, blocks.T * blocks.q).reshape(blocks.T, blocks.q)
+    update = _gather(buffer, at + jnp.arange(blocks.q, dtype=table.dtype))
+    return fronts.at[lane * bin.D + rows].add(update, mode="promise_in_bounds")
 
 
 def _move_blocks(bin: BinLayout, blocks: BlockList, table, t, buffer, fronts):
@@ -236,13 +232,19 @@ def _move_blocks(bin: BinLayout, blocks: BlockList, table, t, buffer, fronts):
 
     Entries above the diagonal (of blocks on it) are added as zeros to their mirror image.
     """
-    at, stride, row, col, lane = (
-        _take(table, section, t, blocks.T)[:, None, None]
-        for section in (blocks.address, blocks.stride, blocks.row, blocks.col, blocks.lane)
+    assert blocks.stride is not None  # matrix blocks have both
+    assert blocks.cols is not None
+    at, stride, lane = (
+        _take(table, part, t, blocks.T)[:, None, None]
+        for part in (blocks.address, blocks.stride, blocks.lane)
+    )
+    rows, cols = (
+        _take(table, part, t, blocks.T * blocks.q).reshape(blocks.T, blocks.q)
+        for part in (blocks.rows, blocks.cols)
     )
     q = jnp.arange(blocks.q, dtype=table.dtype)
-    i, j = lax.optimization_barrier((_gather(table, row + q[:, None]), _gather(table, col + q)))
     update = _gather(buffer, at + stride * q[:, None] + q)
+    i, j = rows[:, :, None], cols[:, None, :]
     above = (i < j).reshape(*update.shape[:3], *(1,) * (update.ndim - 3))
     low, high = jnp.minimum(i, j), jnp.maximum(i, j)
     rest = bin.C * bin.D * bin.W

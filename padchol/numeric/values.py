@@ -29,8 +29,10 @@ def structured_copy(plan: Plan, a: Float[Array, " nnz"]) -> Float[Array, " nnz_L
     """
     a = check_values(plan, a)
     places = jnp.asarray(plan.copy_places)
-    return jnp.zeros(plan.nnz_L, a.dtype).at[places].set(
-        a, mode="promise_in_bounds", unique_indices=True
+    return (
+        jnp.zeros(plan.nnz_L, a.dtype)
+        .at[places]
+        .set(a, mode="promise_in_bounds", unique_indices=True)
     )
 
 
@@ -47,9 +49,7 @@ def to_fronts(plan: Plan, a: Float[Array, " nnz"]) -> list[Array]:
 
 def entries(plan: Plan) -> list[Array]:
     """Per bin (F, E): row * W + column in the pivot columns of each value of `to_fronts`."""
-    return [
-        section(plan, bin.at["entry"]).reshape(bin.fronts, -1) for bin in plan.layout.bins
-    ]
+    return [section(plan, bin.at["entry"]).reshape(bin.fronts, -1) for bin in plan.layout.bins]
 
 
 def from_fronts(plan: Plan, fronts: list[Array], dtype: Any) -> Float[Array, " nnz"]:
@@ -97,7 +97,7 @@ def vector_to_fronts(plan: Plan, v: Float[Array, "n k"]) -> list[Array]:
 
 def vector_from_fronts(plan: Plan, fronts: list[Array], k: int) -> Float[Array, "n k"]:
     """The inverse of `vector_to_fronts`."""
-    rows = jnp.concatenate([front.reshape(-1, k) for front in fronts])
+    rows = jnp.concatenate([front.reshape(front.shape[0] * front.shape[1], k) for front in fronts])
     return rows.at[section(plan, plan.layout.location)].get(mode="promise_in_bounds")
 
 
@@ -125,7 +125,8 @@ def check_values(plan: Plan, a: Any) -> Array:
     a = real_array(a, "values")
     if a.shape != (plan.nnz,):
         raise ValueError(
-            f"expected values of shape ({plan.nnz},), the plan's canonical order; got shape {a.shape}"
+            f"expected values of shape ({plan.nnz},), the plan's canonical order; "
+            f"got shape {a.shape}"
         )
     return a
 

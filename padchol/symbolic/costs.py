@@ -14,10 +14,7 @@ import numpy as np
 # Padded sizes a front may have: multiples of 8 (the pivot kernel's columns, a vector register), and
 # of 32 from 64 on, because hand-over blocks are 32 wide there. Steps grow with the size, so that
 # the candidates for bins stay few.
-SIZES = np.array(
-    [0, 8, 16, 24, 32, 48, 64, 96, 128, 160, 192, 256, 320, 384, 448, 512]
-    + [640, 768, 896, 1024, 1280, 1536, 1792, 2048, 2560, 3072, 3584, 4096]
-)
+SIZES = np.r_[0:32:8, 32:64:16, 64:192:32, 192:512:64, 512:1024:128, 1024:2048:256, 2048:4097:512]
 
 
 def padded(size: np.ndarray | int) -> np.ndarray:
@@ -42,7 +39,7 @@ class CostModel:
     chunk_entries: int = 32_768  # entries of one chunk of fronts: a quarter of a megabyte
     widest: int = 256  # pivot columns of a front; wider supernodes are cut into chains
 
-    def handover(self, m: int) -> float:
+    def handover(self, m: np.ndarray | int) -> np.ndarray | float:
         """Moving one m x m update into the parent's front."""
         return self.per_front + self.per_moved * m * (m + 8) / 2
 

@@ -1,9 +1,9 @@
 """Fill-reducing orderings: permutations perm with L L^T = A[perm][:, perm].
 
-    natural   the identity
-    rcm       reverse Cuthill-McKee (George & Liu 1981), for bands
-    mmd       multiple minimum degree (Liu 1985, ACM TOMS 11(2), 141-153), through SuperLU
-    metis     nested dissection by METIS (Karypis & Kumar 1998), where pymetis is installed
+natural   the identity
+rcm       reverse Cuthill-McKee (George & Liu 1981), for bands
+mmd       multiple minimum degree (Liu 1985, ACM TOMS 11(2), 141-153), through SuperLU
+metis     nested dissection by METIS (Karypis & Kumar 1998), where pymetis is installed
 """
 
 from __future__ import annotations
@@ -74,9 +74,8 @@ def metis(pattern: Pattern) -> np.ndarray:
     if pattern.n == 0 or pattern.rows.size == pattern.n:
         return natural(pattern)
     graph = sp.csr_array(adjacency(pattern))
-    perm, _ = pymetis.nested_dissection(
-        pymetis.CSRAdjacency(graph.indptr.astype(np.int64), graph.indices.astype(np.int64))
-    )
+    indptr, indices = np.asarray(graph.indptr, np.int64), np.asarray(graph.indices, np.int64)
+    perm, _ = pymetis.nested_dissection(pymetis.CSRAdjacency(indptr, indices))
     return np.asarray(perm, np.int64)
 
 

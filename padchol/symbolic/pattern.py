@@ -86,7 +86,7 @@ def _from_jax_sparse(A: Any) -> Triplets:
     if data.ndim != 1:
         raise ValueError(f"expected an unbatched sparse array with data (nse,); got {data.shape}")
     if hasattr(A, "indptr"):
-        rows = np.repeat(np.arange(n), np.diff(np.asarray(A.indptr)))
+        rows = np.repeat(np.arange(n), np.diff(np.asarray(A.indptr, np.int64)))
         cols, data = indices[: rows.size], data[: rows.size]
     else:
         rows, cols = indices[:, 0], indices[:, 1]

@@ -14,7 +14,7 @@ import numpy as np
 from padchol.symbolic.costs import CostModel, padded
 from padchol.symbolic.supernodes import Supernodes
 
-MAX_BINS = 16  # the size of the traced program: one front kernel per bin (design limit)
+MAX_BINS = 12  # one front kernel per bin: the size of the traced program and of its compilation
 
 
 class Bin(NamedTuple):
@@ -84,7 +84,7 @@ def _chunk_size(counts: np.ndarray, W: np.ndarray, M: np.ndarray, model: CostMod
     while C <= 512:
         chunks = (-(-counts // C)).sum(1)
         cost = chunks * (step + C * front) + model.per_level_bin * counts.shape[1]
-        fits = (C == 1) | (C * (W + M) ** 2 <= model.chunk_entries)
+        fits = (C == 1) | (model.chunk_entries >= C * (W + M) ** 2)
         better = fits & (cost < best)
         best_C[better], best[better] = C, cost[better]
         C *= 2

@@ -30,10 +30,7 @@ def allocate(size: np.ndarray, last_read: np.ndarray, start: int) -> tuple[np.nd
             continue
         at = _take(free, length)
         if at < 0:
-            if free and free[-1][0] + free[-1][1] == end:
-                at = free.pop()[0]
-            else:
-                at = end
+            at = free.pop()[0] if free and sum(free[-1]) == end else end
             end = at + length
         address[t] = at
         heapq.heappush(due, (last, at, length))

@@ -32,7 +32,7 @@ INT32_MAX = np.iinfo(np.int32).max
 SMALL_BLOCK, LARGE_BLOCK = 8, 32  # q; 32 where M >= 64 (M is a multiple of 32 there)
 ZEROS = LARGE_BLOCK  # addresses 0 .. ZEROS - 1 hold zeros
 TILE_ENTRIES = 32_768  # at most so many entries a tile (tests/bench/NOTES.md)
-TILE_OVERHEAD = 800  # entries that could be moved while one tile starts
+TILE_OVERHEAD = 2_000  # entries that could be moved while one tile starts
 
 
 class Section(NamedTuple):
@@ -44,16 +44,22 @@ class Section(NamedTuple):
 
 @dataclass(frozen=True)
 class BlockList:
-    """Hand-over blocks into the fronts of one bin: sections ptr (chunks + 1), and per block."""
+    """Hand-over blocks into the fronts of one bin. ptr (chunks + 1) counts tiles; per block:
+
+    address, stride   where the block lies in the message buffer
+    rows, cols (q)    relative rows of its rows and columns in the receiving front
+    lane              which front of the chunk receives it
+    A block of a vector message has neither stride nor cols.
+    """
 
     q: int
     T: int
     ptr: Section
     address: Section
-    stride: Section
-    row: Section
-    col: Section
+    rows: Section
     lane: Section
+    stride: Section | None = None
+    cols: Section | None = None
 
 
 @dataclass(frozen=True)
@@ -211,11 +217,10 @@ def build(
     n = relaxed.size
     where = geometry(nodes, plan)
     writer = Writer()
-    writer.add(np.zeros(ZEROS), 0, 0, "zeros")  # what padding blocks take for their relative rows
     pointers = np.stack([bin.chunk_ptr for bin in plan.bins], 1) if plan.bins else np.zeros((1, 0))
     chunk_ptr = writer.add(pointers, 0, INT32_MAX, "chunk_ptr")
     slots, ends = _slots(nodes, plan, where)
-    rel, rel_start = _relative_rows(nodes, plan, where)
+    rel = _relative_rows(nodes, plan, where)
     place = relaxed_places(nodes, plan, where)
     total = sum(bin.fronts.size * bin.W for bin in plan.bins)
     located = np.empty(n, np.int64)
@@ -224,11 +229,7 @@ def build(
     rel_sections = [
         writer.add(r, 0, int((where.W + where.M).max()) - 1, "relative rows") for r in rel
     ]
-    absolute = np.empty(nodes.parent.size, np.int64)
-    for b in range(len(plan.bins)):
-        mine = where.bin_of == b
-        absolute[mine] = rel_sections[b].start + rel_start[mine]
-    blocks = _all_blocks(nodes, where, slots, absolute)
+    blocks = _all_blocks(nodes, where, slots, rel)
     bins = []
     for b, bin in enumerate(plan.bins):
         sections = _bin_sections(writer, nodes, bin, b, where, slots, ends, relaxed)
@@ -238,7 +239,7 @@ def build(
             tuple(
                 made
                 for q in (SMALL_BLOCK, LARGE_BLOCK)
-                if (made := _block_list(writer, kind, q, b, bin, where, ends, writer.end))
+                if (made := _block_list(writer, kind, q, b, bin, where, ends))
             )
             for kind in blocks
         ]
@@ -319,10 +320,7 @@ def _message_size(bin: Bin, direction: str, rank: int) -> int:
 
 
 def _relative_rows(nodes: Supernodes, plan: Schedule, where: Geometry):
-    """Per bin (F, M): place of each row below in the parent's padded front (0 at padding).
-
-    Also (S,): where the rows of s start in its bin's table.
-    """
+    """Per bin (F, M): place of each row below in the parent's padded front (0 at padding)."""
     s = np.repeat(np.arange(nodes.parent.size), nodes.below)
     if s.size and (nodes.parent[s] < 0).any():
         raise AssertionError("a supernode with rows below must have a parent")
@@ -334,7 +332,7 @@ def _relative_rows(nodes: Supernodes, plan: Schedule, where: Geometry):
         mine = where.bin_of[s] == b
         table[where.place[s[mine]], rank[mine]] = target[mine]
         tables.append(table)
-    return tables, where.place * where.M[where.bin_of]
+    return tables
 
 
 def _bin_sections(writer, nodes, bin: Bin, b: int, where: Geometry, slots, ends, relaxed):
@@ -386,7 +384,9 @@ def _parent_slots(writer, where: Geometry, slots, ends, up: np.ndarray):
     for name, (first, last, end) in columns.items():
         if has.any() and int(last[has].max()) > end:
             raise AssertionError(f"{name}: a parent's message reaches beyond its buffer")
-        made.append((name, writer.add(np.where(has, first, 0), 0, min(max(end, 0) + 1, INT32_MAX), name)))
+        made.append(
+            (name, writer.add(np.where(has, first, 0), 0, min(max(end, 0) + 1, INT32_MAX), name))
+        )
     return made
 
 
@@ -421,20 +421,24 @@ def _value_sections(writer, nodes, bin: Bin, b: int, where: Geometry, i, k):
 class Blocks(NamedTuple):
     """Hand-over blocks of one kind, one row each."""
 
+    rank: int
     q: np.ndarray
     parent: np.ndarray  # supernode receiving the block
     address: np.ndarray
     stride: np.ndarray
-    row: np.ndarray  # absolute positions in the flat table of the first relative row and column
+    row: np.ndarray  # where the block's rows and columns start in the stacked relative rows
     col: np.ndarray
-    rank: int
+    rel: np.ndarray
 
 
-def _all_blocks(nodes: Supernodes, where: Geometry, slots, rel_at: np.ndarray):
+def _all_blocks(nodes: Supernodes, where: Geometry, slots, rel: list[np.ndarray]):
     """Blocks of all matrix messages, and of all vector messages."""
     child = np.flatnonzero(nodes.below > 0)
     b = where.bin_of[child]
     M, chunk, lane = where.M[b], where.chunk(child), where.lane(child)
+    stacked = np.concatenate([[0], np.cumsum([table.size for table in rel])])
+    start = stacked[b] + where.place[child] * M
+    flat = np.concatenate([np.zeros(0, np.int64), *(table.reshape(-1) for table in rel)])
     out = []
     for rank in (2, 1):
         q = np.where((M >= 2 * LARGE_BLOCK) & (rank == 2), LARGE_BLOCK, SMALL_BLOCK)
@@ -442,35 +446,29 @@ def _all_blocks(nodes: Supernodes, where: Geometry, slots, rel_at: np.ndarray):
         count = strips * (strips + 1) // 2 if rank == 2 else strips
         owner = np.repeat(np.arange(child.size), count)
         k = np.arange(owner.size) - np.repeat(np.cumsum(count) - count, count)
-        if rank == 2:  # k counts the lower triangle by rows: k = i (i + 1) / 2 + j
-            i = ((np.sqrt(8.0 * k + 1) - 1) / 2).astype(np.int64)
-            i -= i * (i + 1) // 2 > k
-            i += (i + 1) * (i + 2) // 2 <= k
-            j = k - i * (i + 1) // 2
-        else:
-            i, j = k, np.zeros_like(k)
+        i, j = _triangle(k) if rank == 2 else (k, np.zeros_like(k))
         base = np.zeros(child.size, np.int64)
-        for c in range(len(slots["up2"])):
-            mine = b == c
-            base[mine] = slots[f"up{rank}"][c][chunk[mine]]
+        for c, addresses in enumerate(slots[f"up{rank}"]):
+            base[b == c] = addresses[chunk[b == c]]
         base += lane * M**rank
         stride = M[owner] if rank == 2 else np.ones(owner.size, np.int64)
-        rel = rel_at[child][owner]
-        out.append(
-            Blocks(
-                q[owner],
-                nodes.parent[child][owner],
-                base[owner] + i * q[owner] * stride + j * q[owner],
-                stride,
-                rel + i * q[owner],
-                rel + j * q[owner],
-                rank,
-            )
-        )
+        i, j = i * q[owner], j * q[owner]
+        address = base[owner] + i * stride + j
+        to = nodes.parent[child][owner]
+        row, col = start[owner] + i, start[owner] + j
+        out.append(Blocks(rank, q[owner], to, address, stride, row, col, flat))
     return out
 
 
-def _block_list(writer, blocks: Blocks, q, b, bin: Bin, where: Geometry, ends, table_end):
+def _triangle(k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(i, j) with i >= j of entry k of a lower triangle counted by rows: k = i (i + 1) / 2 + j."""
+    i = ((np.sqrt(8.0 * k + 1) - 1) / 2).astype(np.int64)
+    i -= i * (i + 1) // 2 > k
+    i += (i + 1) * (i + 2) // 2 <= k
+    return i, k - i * (i + 1) // 2
+
+
+def _block_list(writer, blocks: Blocks, q, b, bin: Bin, where: Geometry, ends):
     """The blocks of size q that go into bin b, by chunk, filled up to whole tiles."""
     mine = np.flatnonzero((blocks.q == q) & (where.bin_of[blocks.parent] == b))
     if not mine.size:
@@ -484,25 +482,30 @@ def _block_list(writer, blocks: Blocks, q, b, bin: Bin, where: Geometry, ends, t
     ptr = np.concatenate([[0], np.cumsum(tiles)])
     before = np.cumsum(counts) - counts
     slot = np.repeat(ptr[:-1] * T - before, counts) + np.arange(mine.size)
+    total = int(ptr[-1]) * T
 
     def table(values, high, what):
-        filled = np.zeros(int(ptr[-1]) * T, np.int64)
+        filled = np.zeros((total, *values.shape[1:]), np.int64)
         filled[slot] = values
         return writer.add(filled, 0, high, what)
 
-    end = ends[f"up{blocks.rank}"]
-    reach = (q - 1) * blocks.stride[mine] + (q - 1 if blocks.rank == 2 else 0)
+    matrix = blocks.rank == 2
+    end, side = ends[f"up{blocks.rank}"], bin.W + bin.M
+    reach = (q - 1) * (blocks.stride[mine] + matrix)
     if (blocks.address[mine] + reach).max() >= end:
         raise AssertionError("a hand-over block reaches beyond its buffer")
+    lanes = np.arange(q)
     return BlockList(
         q,
         T,
         writer.add(ptr, 0, INT32_MAX, "tile pointers"),
         table(blocks.address[mine], end - 1, "block address"),
-        table(blocks.stride[mine], INT32_MAX, "block stride"),
-        table(blocks.row[mine], table_end - 1, "block rows"),
-        table(blocks.col[mine], table_end - 1, "block columns"),
+        table(blocks.rel[blocks.row[mine][:, None] + lanes], side - 1, "block rows"),
         table(where.lane(blocks.parent[mine]), bin.C - 1, "block lane"),
+        table(blocks.stride[mine], INT32_MAX, "block stride") if matrix else None,
+        table(blocks.rel[blocks.col[mine][:, None] + lanes], side - 1, "block columns")
+        if matrix
+        else None,
     )
 
 
