@@ -21,10 +21,10 @@ from padchol.symbolic.etree import (
     permuted_lower,
     postorder,
 )
+from padchol.symbolic.layout import Layout, fits_int32
 from padchol.symbolic.pattern import Pattern
 from padchol.symbolic.schedule import Schedule, schedule
 from padchol.symbolic.supernodes import Supernodes
-from padchol.symbolic.tables import Layout
 
 FORMAT = 1  # of the fingerprint and of saved files: raised when tables change their meaning
 
@@ -225,7 +225,7 @@ def _assemble(pattern: Pattern, chosen: _Candidate, started: float) -> Plan:
     copy_places = _copy_places(chosen.exact, chosen.post, high, low)
     w, m = chosen.exact.width, chosen.exact.below
     nnz_L = int(np.sum(w * (w + 1) // 2 + w * m))
-    tables.fits_int32(nnz_L, "nnz(L)")
+    fits_int32(nnz_L, "nnz(L)")
     arrays = {
         "perm": chosen.perm.astype(np.int32),
         "rows": pattern.rows.astype(np.int32),

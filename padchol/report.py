@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from padchol.symbolic.layout import Layout
 from padchol.symbolic.schedule import Schedule
 from padchol.symbolic.supernodes import Supernodes
-from padchol.symbolic.tables import Layout
 
 if TYPE_CHECKING:
     from padchol.plan import Plan

@@ -12,7 +12,7 @@ import numpy as np
 from padchol.errors import PlanFileError
 from padchol.plan import FORMAT, Plan, fingerprint
 from padchol.report import Facts
-from padchol.symbolic.tables import BinLayout, BlockList, Layout, Section
+from padchol.symbolic.layout import BinLayout, BlockList, Layout, Section
 
 ARRAYS = ("perm", "rows", "cols", "table", "copy_places")
 

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_tables import LARGER, Machine
 
+from padchol.symbolic.layout import ZEROS
 from padchol.symbolic.slots import allocate
-from padchol.symbolic.tables import ZEROS
 from padchol.symbolic.unfold import read
 
 

@@ -12,7 +12,7 @@ import padchol
 from padchol.numeric import sweep as sweeps
 from padchol.numeric.binding import sweep
 from padchol.numeric.sweep import Sweep
-from padchol.symbolic.tables import ZEROS
+from padchol.symbolic.layout import ZEROS
 from padchol.symbolic.unfold import front_parents, front_rows
 
 TREES = ("grid2", "path", "forest", "disconnected", "diagonal")

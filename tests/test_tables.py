@@ -13,9 +13,9 @@ from padchol.plan import exact_supernodes
 from padchol.symbolic import tables
 from padchol.symbolic.costs import CostModel
 from padchol.symbolic.etree import permuted_lower
+from padchol.symbolic.layout import INT32_MAX, Section, Writer, fits_int32
 from padchol.symbolic.schedule import schedule
 from padchol.symbolic.supernodes import Supernodes, relax
-from padchol.symbolic.tables import INT32_MAX, Writer, fits_int32
 from padchol.symbolic.unfold import front_levels, front_parents, read
 
 LARGER = st.one_of(oracle.patterns(60), oracle.grids(100), oracle.forest(80))
@@ -125,7 +125,7 @@ def test_plan_tables_lie_within_the_flat_array_and_are_int32(order):
     for bin in plan.layout.bins:
         sections += [section for _, section in bin.sections]
         for blocks in (*bin.matrix_blocks, *bin.vector_blocks):
-            sections += [x for x in vars(blocks).values() if isinstance(x, tables.Section)]
+            sections += [x for x in vars(blocks).values() if isinstance(x, Section)]
     assert plan.table.dtype == np.int32
     assert all(0 <= s.start <= s.start + s.size <= plan.table.size for s in sections)
     sections.sort()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import padchol
-from padchol.symbolic.tables import Section
+from padchol.symbolic.layout import Section
 from padchol.symbolic.unfold import front_levels, front_parents, front_rows, read
 
 PATTERNS = [pytest.param(S, id=name) for name, S in oracle.EXAMPLES.items()]

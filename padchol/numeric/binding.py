@@ -28,7 +28,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from padchol.numeric.sweep import Kernel, Sweep, run, shapes
-from padchol.symbolic.tables import BinLayout
+from padchol.symbolic.layout import BinLayout
 
 # Entries of all leaves and outputs of one matrix up to which a batch is folded into the kernels;
 # above, a loop over the batch is faster (tests/bench/NOTES.md).

@@ -20,7 +20,7 @@ from padchol.numeric.dense import cholesky_and_inverse, lower_half, symmetric, t
 from padchol.numeric.sweep import Sweep
 from padchol.numeric.values import assemble, entries, pivots, to_fronts, widths
 from padchol.plan import Plan
-from padchol.symbolic.tables import BinLayout
+from padchol.symbolic.layout import BinLayout
 
 
 class Panels(NamedTuple):

@@ -18,7 +18,7 @@ from padchol.numeric.factorise import Panels, attach
 from padchol.numeric.sweep import Sweep
 from padchol.numeric.values import entries, from_fronts, select
 from padchol.plan import Plan
-from padchol.symbolic.tables import BinLayout
+from padchol.symbolic.layout import BinLayout
 
 
 def inverse_front(bin: BinLayout, xs: tuple, message):

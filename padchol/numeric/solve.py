@@ -20,7 +20,7 @@ from padchol.numeric.factorise import Panels
 from padchol.numeric.sweep import Kernel, Sweep
 from padchol.numeric.values import multiply, vector_from_fronts, vector_to_fronts
 from padchol.plan import Plan
-from padchol.symbolic.tables import BinLayout
+from padchol.symbolic.layout import BinLayout
 
 
 def forward_front(bin: BinLayout, xs: tuple, message):

@@ -31,7 +31,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from padchol.symbolic.tables import BinLayout, BlockList, Layout, Section
+from padchol.symbolic.layout import BinLayout, BlockList, Layout, Section
 
 Kernel = Callable[[BinLayout, tuple, Any], tuple[tuple, Any]]
 

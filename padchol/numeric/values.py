@@ -13,7 +13,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from padchol.plan import Plan
-from padchol.symbolic.tables import BinLayout, Section
+from padchol.symbolic.layout import BinLayout, Section
 
 
 def section(plan: Plan, where: Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from padchol.symbolic.tables import Layout, Section
+from padchol.symbolic.layout import Layout, Section
 
 
 def read(table: np.ndarray, section: Section) -> np.ndarray:
