@@ -48,6 +48,7 @@ class Plan(eqx.Module):
     table: Int[np.ndarray, " table"]
     copy_places: Int[np.ndarray, " nnz"]
     layout: Layout = eqx.field(static=True)
+    nnz: int = eqx.field(static=True)  # canonical values: one a symmetric pair, and the diagonal
     nnz_L: int = eqx.field(static=True)
     fingerprint: str = eqx.field(static=True)
     facts: Facts = eqx.field(static=True)
@@ -55,12 +56,7 @@ class Plan(eqx.Module):
     @property
     def n(self) -> int:
         """Order of the matrix."""
-        return self.perm.shape[0]
-
-    @property
-    def nnz(self) -> int:
-        """Entries of the canonical pattern: one per symmetric pair, and the diagonal."""
-        return self.rows.shape[0]
+        return self.layout.n
 
     @property
     def stats(self) -> dict[str, Any]:
@@ -235,7 +231,9 @@ def _assemble(pattern: Pattern, chosen: _Candidate, started: float) -> Plan:
     }
     facts = Facts.of(chosen.name, chosen.exact, chosen.scheduled, layout, arrays, started)
     name = fingerprint(arrays, layout, nnz_L)
-    return Plan(**arrays, layout=layout, nnz_L=nnz_L, fingerprint=name, facts=facts)
+    return Plan(
+        **arrays, layout=layout, nnz=pattern.rows.size, nnz_L=nnz_L, fingerprint=name, facts=facts
+    )
 
 
 def fingerprint(arrays: dict[str, np.ndarray], layout: Layout, nnz_L: int) -> str:

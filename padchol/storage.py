@@ -43,6 +43,7 @@ def load(path: Any) -> Plan:
         plan = Plan(
             **arrays,
             layout=layout,
+            nnz=arrays["rows"].size,
             nnz_L=int(facts["nnz_L"]),
             fingerprint=str(facts["fingerprint"]),
             facts=Facts(facts["facts"]),
