@@ -43,13 +43,14 @@ def _entries(factor: Factor) -> tuple[np.ndarray, np.ndarray]:
     dtype = np.asarray(factor.values).dtype
     keys, values = [np.zeros(0, np.int64)], [np.zeros(0, dtype)]
     rows = front_rows(plan.layout, plan.table)
-    for bin, mine, L11, L21 in zip(
-        plan.layout.bins, rows, factor.panels.diagonal, factor.panels.below, strict=True
-    ):
+    panels = np.asarray(factor.panels)
+    for bin, mine in zip(plan.layout.bins, rows, strict=True):
+        start = plan.layout.start("panel", bin.index)
+        end = start + bin.fronts * bin.length("panel")
+        panel = panels[start:end].reshape(bin.fronts, bin.D, bin.W)
         i = np.broadcast_to(mine[:, :, None], (bin.fronts, bin.D, bin.W))
         j = np.broadcast_to(mine[:, None, : bin.W], i.shape)
         real = (i < n) & (j < n) & (i >= j)
-        panel = np.concatenate([np.asarray(L11), np.asarray(L21)], 1)
         keys.append(j[real] * n + i[real])
         values.append(panel[real])
     return np.concatenate(keys), np.concatenate(values)

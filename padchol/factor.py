@@ -15,8 +15,8 @@ from padchol.errors import NOT_POSITIVE_DEFINITE, NotPositiveDefiniteError
 from padchol.numeric import factorise as numeric
 from padchol.numeric.logdet import log_determinant
 from padchol.numeric.selinv import selected_inverse
-from padchol.numeric.solve import solve_lower, solve_lower_t, solve_system
-from padchol.numeric.values import check_values, multiply, real_array
+from padchol.numeric.solve import solve_half, solve_system
+from padchol.numeric.values import check_values, multiply, permute, real_array, unpermute
 from padchol.plan import Plan
 
 
@@ -32,7 +32,7 @@ class Factor(eqx.Module):
 
     plan: Plan
     values: Float[Array, " nnz"]
-    panels: numeric.Panels
+    panels: Float[Array, " panels"]
     info: Int[Array, ""]
 
     def _poisoned(self, x: Array) -> Array:
@@ -48,7 +48,7 @@ class Factor(eqx.Module):
         dtype = jnp.promote_types(self.values.dtype, b.dtype)
         return (b[:, None] if b.ndim == 1 else b).astype(dtype), b.ndim == 1
 
-    def _attached(self) -> numeric.Panels:
+    def _attached(self) -> Array:
         return numeric.attach(self.plan, self.values, self.panels)
 
     def solve(self, b: Any, *, refine: int = 0) -> Array:
@@ -70,23 +70,23 @@ class Factor(eqx.Module):
     def solve_L(self, b: Any) -> Array:
         """y with L y = b, for b (n,) or (n, k), both in the plan's order (see `apply_P`)."""
         columns, single = self._columns(b)
-        return self._shaped(solve_lower(self.plan, self._attached(), columns), single)
+        return self._shaped(solve_half(self.plan, True, self._attached(), columns), single)
 
     def solve_Lt(self, b: Any) -> Array:
         """x with L^T x = b, for b (n,) or (n, k), both in the plan's order."""
         columns, single = self._columns(b)
-        return self._shaped(solve_lower_t(self.plan, self._attached(), columns), single)
+        return self._shaped(solve_half(self.plan, False, self._attached(), columns), single)
 
     def apply_P(self, b: Any) -> Array:
         """b[plan.perm]: from the user's order to the plan's."""
         columns, single = self._columns(b)
-        moved = columns[jnp.asarray(self.plan.perm)]
+        moved = permute(self.plan, columns)
         return moved[:, 0] if single else moved
 
     def apply_Pt(self, b: Any) -> Array:
         """The inverse of `apply_P`: from the plan's order to the user's."""
         columns, single = self._columns(b)
-        moved = jnp.zeros_like(columns).at[jnp.asarray(self.plan.perm)].set(columns)
+        moved = unpermute(self.plan, columns)
         return moved[:, 0] if single else moved
 
     def _shaped(self, x: Array, single: bool) -> Array:

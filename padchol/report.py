@@ -9,7 +9,7 @@ import numpy as np
 
 from padchol.symbolic.layout import Layout
 from padchol.symbolic.schedule import Schedule
-from padchol.symbolic.supernodes import Supernodes
+from padchol.symbolic.supernodes import Supernodes, ramp
 
 if TYPE_CHECKING:
     from padchol.plan import Plan
@@ -38,7 +38,7 @@ class Facts:
     ) -> Facts:
         """Facts of an analysis; flops are those of the factorisation, multiply and add as two."""
         w, m = exact.width, exact.below
-        size = np.repeat(w + m, w) - _ramp(w)
+        size = np.repeat(w + m, w) - ramp(w)
         nnz_L = int(size.sum())
         padded_entries = sum(b.fronts * (b.W * (b.W + 1) // 2 + b.W * b.M) for b in layout.bins)
         padded_flops = float(sum(b.fronts * padded_front_flops(b.W, b.M) for b in layout.bins))
@@ -58,11 +58,6 @@ class Facts:
                 "seconds": time.perf_counter() - started,
             }
         )
-
-
-def _ramp(w: np.ndarray) -> np.ndarray:
-    """0 .. w[0] - 1, 0 .. w[1] - 1, ..."""
-    return np.arange(int(w.sum())) - np.repeat(np.cumsum(w) - w, w)
 
 
 def padded_front_flops(W: int, M: int) -> float:

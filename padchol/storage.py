@@ -12,7 +12,7 @@ import numpy as np
 from padchol.errors import PlanFileError
 from padchol.plan import FORMAT, Plan, fingerprint
 from padchol.report import Facts
-from padchol.symbolic.layout import BinLayout, BlockList, Layout, Section
+from padchol.symbolic.layout import BinLayout, Blocks, Layout, Section
 
 ARRAYS = ("perm", "rows", "cols", "table", "copy_places")
 
@@ -74,27 +74,13 @@ def _read(path: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 def _layout(stored: dict[str, Any]) -> Layout:
     """Layout from the lists and dicts that JSON makes of it."""
-    return Layout(
-        stored["n"],
-        tuple(_bin(bin) for bin in stored["bins"]),
-        Section(*stored["chunk_ptr"]),
-        Section(*stored["location"]),
-        tuple((name, size) for name, size in stored["buffers"]),
-    )
+    shared = _sections({k: v for k, v in stored.items() if k != "bins"})
+    bins = []
+    for bin in stored["bins"]:
+        blocks = bin["blocks"] and Blocks(**_sections(bin["blocks"]))
+        bins.append(BinLayout(**{**_sections(bin), "blocks": blocks}))
+    return Layout(**shared, bins=tuple(bins))
 
 
-def _bin(stored: dict[str, Any]) -> BinLayout:
-    def entry(value: Any) -> Any:
-        return Section(*value) if isinstance(value, list) else value
-
-    def blocks(lists: list[dict[str, Any]]) -> tuple[BlockList, ...]:
-        return tuple(BlockList(**{k: entry(v) for k, v in each.items()}) for each in lists)
-
-    return BinLayout(
-        **{
-            **stored,
-            "sections": tuple((name, Section(*at)) for name, at in stored["sections"]),
-            "matrix_blocks": blocks(stored["matrix_blocks"]),
-            "vector_blocks": blocks(stored["vector_blocks"]),
-        }
-    )
+def _sections(stored: dict[str, Any]) -> dict[str, Any]:
+    return {k: Section(*v) if isinstance(v, list) else v for k, v in stored.items()}

@@ -3,20 +3,21 @@
 Derivatives of every order follow from three facts, so no kernel needs a rule of its own:
 
     tangent     of a sweep is a linear sweep in the same direction, whose kernel is the kernel's
-                jvp at the leaves and received messages (which the primal sweep then stores);
+                jvp at the nodes, leaves and reads of the primal sweep (which then stores them);
                 a sweep that is linear in what moves is its own tangent and stores nothing
     transpose   of a linear sweep is a linear sweep in the other direction with the transposed
-                kernel: what was placed by extend-add is read with the same indices
-    batch       of a sweep is a sweep with one more leading axis, or, where the working set would
-                leave the cache, a loop
+                kernel: what was handed up is read below with the same indices
+    batch       of a sweep is a sweep with one more leading axis; with more columns, where only
+                vectors are batched; or a loop, where the working set would leave the cache
 
-Memory of a tangent taken through leaves: the received messages, D^2 entries per padded front (M^2
-in a down sweep), once per order of differentiation.
+Memory of a tangent taken through leaves: the nodes before the kernel (and, of a down sweep, what it
+read below), once per order of differentiation.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -27,38 +28,32 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from padchol.numeric.sweep import Kernel, Sweep, run, shapes
+from padchol.numeric.sweep import Kernel, Sweep, run
 from padchol.symbolic.layout import BinLayout
 
-# Entries of all leaves and outputs of one matrix up to which a batch is folded into the kernels;
-# above, a loop over the batch is faster (tests/bench/NOTES.md).
+# Length of the panel storage of one matrix up to which a batch is folded into the kernels; above,
+# a loop over the batch is faster (tests/bench/NOTES.md).
 FOLDED_ENTRIES = 100_000
 
 sweep_p = Primitive("padchol_sweep")
 sweep_p.multiple_results = True
 
-Leaves = Sequence[Sequence[jax.Array]]
 
+def sweep(spec: Sweep, table: jax.typing.ArrayLike, *operands: jax.Array) -> list[jax.Array]:
+    """Run `spec` on a storage and the leaves that go in; every JAX transformation applies.
 
-def sweep(spec: Sweep, table: jax.typing.ArrayLike, leaves: Leaves) -> list[list[jax.Array]]:
-    """Run `spec` on leaves[i][bin]; outputs in the same shape. Every JAX transformation applies."""
+    Returns the final storage and the leaves that come out.
+    """
     if not spec.layout.bins:
-        return []
+        assert not spec.gives
+        return [operands[0]]
     if not spec.batched:
-        spec = replace(spec, batched=((False,) * len(spec.lead),) * len(leaves))
-    flat = [array for leaf in leaves for array in leaf]
-    return _grouped(spec, sweep_p.bind(table, *flat, spec=spec))
+        spec = replace(spec, batched=((False,) * len(spec.lead),) * len(spec.takes))
+    return sweep_p.bind(table, *operands, spec=spec)
 
 
-def _grouped(spec: Sweep, flat: Sequence) -> list[list]:
-    """Flat operands or results back to [leaf][bin]."""
-    bins = len(spec.layout.bins)
-    return [list(flat[i : i + bins]) for i in range(0, len(flat), bins)]
-
-
-def _run_flat(table, *flat, spec: Sweep):
-    outputs = run(spec, table, _grouped(spec, flat))
-    return [array for leaf in outputs for array in leaf]
+def _run(table, storage, *leaves, spec: Sweep):
+    return run(spec, table, storage, leaves)
 
 
 @functools.lru_cache(maxsize=256)
@@ -67,85 +62,85 @@ def _compiled(spec: Sweep):
 
 
 @sweep_p.def_impl
-def _eager(table, *flat, spec: Sweep):
-    return _compiled(spec)(table, *flat)
+def _eager(table, *operands, spec: Sweep):
+    return _compiled(spec)(table, *operands)
 
 
 @sweep_p.def_abstract_eval
-def _abstract(table, *flat, spec: Sweep):
-    found = shapes(spec, _grouped(spec, flat))
-    return [ShapedArray(out.shape, out.dtype) for leaf in found for out in leaf]
+def _abstract(table, storage, *leaves, spec: Sweep):
+    kinds = (spec.node, *spec.gives)
+    return [ShapedArray((*spec.lead, *spec.stored(kind)), storage.dtype) for kind in kinds]
 
 
-mlir.register_lowering(sweep_p, mlir.lower_fun(_run_flat, multiple_results=True))
+mlir.register_lowering(sweep_p, mlir.lower_fun(_run, multiple_results=True))
 
 
 # ---- tangents ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class StoreMessage:
-    """The kernel, with the parts of the received message as further outputs."""
+class Store:
+    """The kernel, with the node it was given, and what it read below, as further leaves."""
 
     kernel: Kernel
 
-    def __call__(self, bin: BinLayout, xs: tuple, message):
-        ys, handed = self.kernel(bin, xs, message)
-        return (*ys, *message), handed
+    def __call__(self, bin: BinLayout, args: tuple, *below):
+        if below:
+            return (*self.kernel(bin, args, *below), args[0], *below)
+        ys, update = self.kernel(bin, args)
+        return (*ys, args[0]), update
 
 
 @dataclass(frozen=True)
 class Linearised:
-    """The kernel's tangent. Leaves: its n, the stored message, tangents of `moved` leaves."""
+    """The kernel's tangent. Leaves: its own, what `Store` stored, tangents of the `moved` ones."""
 
     kernel: Kernel
-    n: int
+    takes: int
     moved: tuple[int, ...]
 
-    def __call__(self, bin: BinLayout, xs: tuple, message):
-        parts = len(message)
-        primal, stored = xs[: self.n], xs[self.n : self.n + parts]
-        tangents = xs[self.n + parts :]
+    def __call__(self, bin: BinLayout, args: tuple, *below):
+        moving = (args[0], *args[1 + self.takes + 1 + len(below) :])
+        leaves, node = args[1 : 1 + self.takes], args[1 + self.takes]
+        stored = args[2 + self.takes :][: len(below)]
+        at = (node, *(leaves[i] for i in self.moved))
 
-        def call(moving, received):
-            full = list(primal)
-            for i, x in zip(self.moved, moving, strict=True):
+        def call(moving, *below):
+            full = list(leaves)
+            for i, x in zip(self.moved, moving[1:], strict=True):
                 full[i] = x
-            return self.kernel(bin, tuple(full), received)
+            return self.kernel(bin, (moving[0], *full), *below)
 
-        at = tuple(primal[i] for i in self.moved)
-        return jax.jvp(call, (at, stored), (tuple(tangents), message))[1]
+        return jax.jvp(call, (at, *stored), (moving, *below))[1]
 
 
 def _jvp(primals, tangents, *, spec: Sweep):
-    table, leaves = primals[0], _grouped(spec, primals[1:])
-    dots = _grouped(spec, tangents[1:])
-    moved = tuple(i for i, dot in enumerate(dots) if any(type(d) is not ad.Zero for d in dot))
-    solid = {i: [ad.instantiate_zeros(d) for d in dots[i]] for i in moved}
-    if all(spec.linear[i] for i in moved):
-        out = sweep(spec, table, leaves)
+    table, storage, *leaves = primals
+    storage_dot = ad.instantiate_zeros(tangents[1])
+    dots = [ad.instantiate_zeros(dot) for dot in tangents[2:]]
+    moved = tuple(i for i, dot in enumerate(tangents[2:]) if type(dot) is not ad.Zero)
+    if spec.linear[0] and all(spec.linear[1 + i] for i in moved):
         moving = [
-            solid.get(i, [jnp.zeros_like(x) for x in leaf]) if spec.linear[i] else leaf
-            for i, leaf in enumerate(leaves)
+            dot if linear else leaf
+            for leaf, dot, linear in zip(leaves, dots, spec.linear[1:], strict=True)
         ]
-        return _flatten(out), _flatten(sweep(spec, table, moving))
-    stored = replace(spec, kernel=StoreMessage(spec.kernel))
-    everything = sweep(stored, table, leaves)
-    parts = len(spec.received(spec.layout.bins[0]))
-    out, received = everything[:-parts], everything[-parts:]
+        out = sweep(spec, table, storage, *leaves)
+        return out, sweep(spec, table, storage_dot, *moving)
+    seen = (spec.node,) if spec.up else (spec.node, spec.below)
+    stored = replace(spec, kernel=Store(spec.kernel), gives=(*spec.gives, *seen))
+    out = sweep(stored, table, storage, *leaves)
+    out, received = out[: -len(seen)], out[-len(seen) :]
     everywhere = (True,) * len(spec.lead)
+    known = len(leaves) + len(seen)
     tangent = replace(
         spec,
         kernel=Linearised(spec.kernel, len(leaves), moved),
-        linear=(False,) * (len(leaves) + parts) + (True,) * len(moved),
-        batched=(*spec.batched, *(everywhere,) * parts, *(spec.batched[i] for i in moved)),
+        takes=(*spec.takes, *seen, *(spec.takes[i] for i in moved)),
+        linear=(True, *(False,) * known, *(True,) * len(moved)),
+        batched=(*spec.batched, *(everywhere,) * len(seen), *(spec.batched[i] for i in moved)),
     )
-    out_dot = sweep(tangent, table, [*leaves, *received, *(solid[i] for i in moved)])
-    return _flatten(out), _flatten(out_dot)
-
-
-def _flatten(leaves: Leaves) -> list:
-    return [array for leaf in leaves for array in leaf]
+    moving = [dots[i] for i in moved]
+    return out, sweep(tangent, table, storage_dot, *leaves, *received, *moving)
 
 
 ad.primitive_jvps[sweep_p] = _jvp
@@ -156,65 +151,55 @@ ad.primitive_jvps[sweep_p] = _jvp
 
 @dataclass(frozen=True)
 class Transposed:
-    """The adjoint of a linear kernel. Leaves: its known leaves, then cotangents of its outputs.
+    """The adjoint of a linear kernel. Leaves: its known leaves, then cotangents of what it gave.
 
-    moved: which of its n leaves are transposed; shapes[bin]: their shapes on one chunk;
-    received[bin]: shapes of the message the kernel receives for one front.
+    spec: the sweep that is transposed; moved: which of its leaves that went in now come out.
     """
 
-    kernel: Kernel
-    n: int
+    spec: Sweep
     moved: tuple[int, ...]
-    shapes: tuple[tuple[tuple[int, ...], ...], ...]
-    received: tuple[tuple[tuple[int, ...], ...], ...]
 
-    def __call__(self, bin: BinLayout, xs: tuple, message):
-        known = [i for i in range(self.n) if i not in self.moved]
-        fixed, cotangents = xs[: len(known)], xs[len(known) :]
+    def __call__(self, bin: BinLayout, args: tuple, *below):
+        spec = self.spec
+        known = [i for i in range(len(spec.takes)) if i not in self.moved]
+        fixed, cotangents = args[1 : 1 + len(known)], args[1 + len(known) :]
 
-        def call(moving, received):
-            full = dict(zip(known, fixed, strict=True)) | dict(zip(self.moved, moving, strict=True))
-            return self.kernel(bin, tuple(full[i] for i in range(self.n)), received)
+        def call(moving, *below):
+            full = dict(zip(known, fixed, strict=True))
+            full |= dict(zip(self.moved, moving[1:], strict=True))
+            leaves = (full[i] for i in range(len(spec.takes)))
+            return spec.kernel(bin, (moving[0], *leaves), *below)
 
-        def struct(shape):
-            return jax.ShapeDtypeStruct(shape, message[0].dtype)
+        def struct(kind):
+            return jax.ShapeDtypeStruct((bin.C, *bin.shape(kind, spec.k)), args[0].dtype)
 
-        leaves = tuple(struct(shape) for shape in self.shapes[bin.index])
-        received = tuple(struct((bin.C, *shape)) for shape in self.received[bin.index])
-        pull = jax.linear_transpose(call, leaves, received)
-        return pull((tuple(cotangents), message))
+        moving = (struct(spec.node), *(struct(spec.takes[i]) for i in self.moved))
+        read = () if spec.up else (struct(spec.below),)
+        given = (args[0], *cotangents)
+        pulled = jax.linear_transpose(call, moving, *read)((given, *below) if spec.up else given)
+        return pulled[0] if spec.up else pulled
 
 
-def _transpose(cotangents, table, *flat, spec: Sweep):
-    leaves = _grouped(spec, flat)
-    moved = tuple(i for i, leaf in enumerate(leaves) if ad.is_undefined_primal(leaf[0]))
+def _transpose(cotangents, table, storage, *leaves, spec: Sweep):
+    moved = tuple(i for i, leaf in enumerate(leaves) if ad.is_undefined_primal(leaf))
     known = [i for i in range(len(leaves)) if i not in moved]
-    bins = spec.layout.bins
-    solid = [[ad.instantiate_zeros(c) for c in leaf] for leaf in _grouped(spec, cotangents)]
+    given = [ad.instantiate_zeros(c) for c in cotangents]
     everywhere = (True,) * len(spec.lead)
-    kernel = Transposed(
-        spec.kernel,
-        len(leaves),
-        moved,
-        tuple(
-            tuple((bin.C, *leaves[i][b].aval.shape[sum(spec.mask(i)) + 1 :]) for i in moved)
-            for b, bin in enumerate(bins)
-        ),
-        tuple(spec.received(bin) for bin in bins),
-    )
     adjoint = replace(
         spec,
-        kernel=kernel,
+        kernel=Transposed(spec, moved),
         up=not spec.up,
-        linear=(False,) * len(known) + (True,) * len(solid),
-        batched=(*(spec.batched[i] for i in known), *(everywhere for _ in solid)),
+        takes=(*(spec.takes[i] for i in known), *spec.gives),
+        gives=tuple(spec.takes[i] for i in moved),
+        linear=(True, *(False,) * len(known), *(True,) * len(spec.gives)),
+        batched=(*(spec.batched[i] for i in known), *(everywhere,) * len(spec.gives)),
     )
-    pulled = sweep(adjoint, table, [*(leaves[i] for i in known), *solid])
-    result: list[list] = [[None] * len(bins) for _ in leaves]
-    for i, leaf in zip(moved, pulled, strict=True):
-        shared = tuple(axis for axis, has in enumerate(spec.mask(i)) if not has)
-        result[i] = [jnp.sum(array, shared) if shared else array for array in leaf]
-    return [None, *_flatten(result)]
+    pulled = sweep(adjoint, table, given[0], *(leaves[i] for i in known), *given[1:])
+    result: list = [None] * len(leaves)
+    for i, leaf in zip(moved, pulled[1:], strict=True):
+        shared = tuple(axis for axis, has in enumerate(spec.batched[i]) if not has)
+        result[i] = jnp.sum(leaf, shared) if shared else leaf
+    return [None, pulled[0] if ad.is_undefined_primal(storage) else None, *result]
 
 
 ad.primitive_transposes[sweep_p] = _transpose
@@ -226,21 +211,23 @@ ad.primitive_transposes[sweep_p] = _transpose
 def _batch(operands, dims, *, spec: Sweep):
     if dims[0] is not None:
         return _batch_with_table(operands, dims, spec)
-    table, flat = operands[0], operands[1:]
-    size = next(x.shape[d] for x, d in zip(flat, dims[1:], strict=True) if d is not None)
-    axes = _grouped(spec, dims[1:])
-    leaves = _grouped(spec, flat)
-    mapped = [any(d is not None for d in leaf) for leaf in axes]
-    front = [
-        [_to_front(x, d, size) for x, d in zip(leaf, axis, strict=True)] if has else list(leaf)
-        for leaf, axis, has in zip(leaves, axes, mapped, strict=True)
-    ]
-    if _entries(spec) > FOLDED_ENTRIES:
-        out = _loop(spec, table, front, mapped)
-        return out, [0] * len(out)
-    batched = tuple((has, *mask) for has, mask in zip(mapped, spec.batched, strict=True))
-    folded = replace(spec, lead=(size, *spec.lead), batched=batched)
-    out = sweep_p.bind(table, *_flatten(front), spec=folded)
+    table, operands, dims = operands[0], list(operands[1:]), dims[1:]
+    size = next(x.shape[d] for x, d in zip(operands, dims, strict=True) if d is not None)
+    mapped = [d is not None for d in dims]
+    if _only_vectors(spec, mapped):
+        return _batch_columns(table, operands, dims, spec, size)
+    for i, d in enumerate(dims):
+        if d is not None:
+            operands[i] = jnp.moveaxis(operands[i], d, 0)
+    if spec.layout.length("panel") > FOLDED_ENTRIES:
+        out = _loop(spec, table, operands, mapped)
+    else:
+        if not mapped[0]:
+            operands[0] = jnp.broadcast_to(operands[0], (size, *operands[0].shape))
+        masks = zip(mapped[1:], spec.batched, strict=True)
+        batched = tuple((has, *mask) for has, mask in masks)
+        folded = replace(spec, lead=(size, *spec.lead), batched=batched)
+        out = sweep_p.bind(table, *operands, spec=folded)
     return out, [0] * len(out)
 
 
@@ -256,24 +243,32 @@ def _batch_with_table(operands, dims, spec: Sweep):
     return poisoned, [None] * len(out) if axes is None else axes
 
 
-def _to_front(x, d, size: int):
-    return jnp.broadcast_to(x, (size, *x.shape)) if d is None else jnp.moveaxis(x, d, 0)
+def _only_vectors(spec: Sweep, mapped: list[bool]) -> bool:
+    """Whether the batch moves only vectors: a kernel treats their columns alike."""
+    kinds = (spec.node, *itertools.compress(spec.takes, mapped[1:]), *spec.gives)
+    return not spec.lead and all(kind in ("pivots", "rows") for kind in kinds)
 
 
-def _entries(spec: Sweep) -> int:
-    """Padded entries of L, the measure of one matrix's working set."""
-    return sum(bin.fronts * bin.D * bin.W for bin in spec.layout.bins)
+def _batch_columns(table, operands, dims, spec: Sweep, size: int):
+    """A batch of vectors as a matrix of more columns."""
+    kinds = (spec.node, *spec.takes)
+    for i, (x, d, kind) in enumerate(zip(operands, dims, kinds, strict=True)):
+        if kind in ("pivots", "rows"):
+            many = jnp.broadcast_to(x, (size, *x.shape)) if d is None else jnp.moveaxis(x, d, 0)
+            operands[i] = jnp.moveaxis(many, 0, 1).reshape(many.shape[1], size * spec.k)
+    out = sweep_p.bind(table, *operands, spec=replace(spec, k=size * spec.k))
+    return [x.reshape(x.shape[0], size, spec.k) for x in out], [1] * len(out)
 
 
-def _loop(spec: Sweep, table, front, mapped):
+def _loop(spec: Sweep, table, operands: Sequence, mapped: Sequence[bool]):
     """Element after element: the batch axis stays outside the sweep."""
 
     def one(moving):
         rest = iter(moving)
-        leaves = [next(rest) if has else leaf for leaf, has in zip(front, mapped, strict=True)]
-        return sweep_p.bind(table, *_flatten(leaves), spec=spec)
+        each = [next(rest) if has else x for x, has in zip(operands, mapped, strict=True)]
+        return sweep_p.bind(table, *each, spec=spec)
 
-    return lax.map(one, [leaf for leaf, has in zip(front, mapped, strict=True) if has])
+    return lax.map(one, list(itertools.compress(operands, mapped)))
 
 
 batching.primitive_batchers[sweep_p] = _batch

@@ -42,6 +42,11 @@ def lower(a):
     return jnp.where(_below_or_on(a.shape[-1]), a, 0)
 
 
+def strictly_upper(a):
+    """What stands above the diagonal."""
+    return jnp.where(_below_or_on(a.shape[-1]), 0, a)
+
+
 def symmetric(a):
     """The symmetric matrix with this lower triangle."""
     return jnp.where(_below_or_on(a.shape[-1]), a, jnp.swapaxes(a, -1, -2))
@@ -59,7 +64,8 @@ def _below_or_on(size: int):
 
 
 def cholesky_and_inverse(a: Batch) -> tuple[Batch, Batch]:
-    """L and L^-1 with a = L L^T; only the lower triangle of `a` is read. W: a multiple of 8.
+    """L and L^-1 with a = L L^T; only the lower triangle of `a` is read. W: a multiple of
+    4 up to 32, of 8 above.
 
     A pivot that is not positive makes its column of L NaN; columns before it keep their values.
     Cost: 2/3 W^3 flops, plus 4 W^3 of a leaf of the recursion.

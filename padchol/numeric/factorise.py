@@ -1,62 +1,66 @@
-"""L L^T = A: the multifrontal factorisation, its tangent, and its failure index.
+"""L L^T = A: the right-looking supernodal factorisation, its tangent, and its failure index.
 
 Notation, for one front (Liu 1992, SIAM Review 34(1), 82-109)
-    F (D, D)                 the front: values of A plus what the children hand over; F11, F21, F22
+    F11, F21 (D, W)          its panel: values of A plus what its descendants have handed up
     L11, L21                 the pivot columns of L:  F11 = L11 L11^T,  L21 = F21 L11^-T
-    U (M, M)                 the update handed to the parent:  F22 - L21 L21^T
-Three leaves are kept per bin: L11 and L11^-1, both (F, W, W), and L21 (F, M, W).
+    U (M, M)                 the update handed to its ancestors:  -L21 L21^T
+A finished panel holds L11 and L21, and above the diagonal of L11 the transpose of L11^-1, whose
+diagonal is that of L11 inverted: nothing else is kept.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from padchol.numeric.binding import sweep
-from padchol.numeric.dense import cholesky_and_inverse, lower_half, symmetric, times, times_t
+from padchol.numeric.dense import cholesky_and_inverse, lower_half, strictly_upper, symmetric
+from padchol.numeric.dense import lower, times, times_t
 from padchol.numeric.sweep import Sweep
-from padchol.numeric.values import assemble, entries, pivots, to_fronts, widths
+from padchol.numeric.values import section, to_panels
 from padchol.plan import Plan
 from padchol.symbolic.layout import BinLayout
 
-
-class Panels(NamedTuple):
-    """L by bins: pivot blocks (F, W, W), their inverses, and the rows below (F, M, W)."""
-
-    diagonal: list[Array]
-    inverse: list[Array]
-    below: list[Array]
+Panels = Float[Array, " panels"]  # L in the plan's panel storage
 
 
-def cholesky_front(bin: BinLayout, xs: tuple, message):
-    """Factor one chunk of fronts; padded pivots are those of the identity."""
-    values, entry, width = xs
-    columns = assemble(message[0], values, entry)
-    lane = jnp.arange(bin.W)
-    inert = (lane[:, None] == lane) & (lane >= width[:, None, None])
-    L11, inverse = cholesky_and_inverse(jnp.where(inert, 1, columns[:, : bin.W]))
-    L21 = times_t(columns[:, bin.W :], inverse)
-    return (L11, inverse, L21), (message[1] - times_t(L21, L21),)
+def pack(L11, inverse, L21):
+    """A finished panel (C, D, W)."""
+    pivots = lower(L11) + strictly_upper(jnp.swapaxes(inverse, 1, 2))
+    return jnp.concatenate([pivots, L21], 1)
 
 
-def tangent_front(bin: BinLayout, xs: tuple, message):
+def unpack(panel: Float[Array, "C D W"]):
+    """L11, L11^-1 and L21 of a finished panel."""
+    W = panel.shape[2]
+    pivots = panel[:, :W]
+    L11 = lower(pivots)
+    scale = jnp.eye(W, dtype=panel.dtype) / jnp.diagonal(pivots, axis1=1, axis2=2)[:, None]
+    return L11, jnp.swapaxes(strictly_upper(pivots), 1, 2) + scale, panel[:, W:]
+
+
+def cholesky_front(bin: BinLayout, args: tuple):
+    """Factor one chunk of fronts."""
+    (panel,) = args
+    L11, inverse = cholesky_and_inverse(panel[:, : bin.W])
+    L21 = times_t(panel[:, bin.W :], inverse)
+    return (pack(L11, inverse, L21),), -times_t(L21, L21)
+
+
+def tangent_front(bin: BinLayout, args: tuple):
     """Tangent of `cholesky_front`, from L alone (Murray 2016, arXiv 1602.07527, section 4).
 
     With S = L11^-1 dF11 L11^-T:  dL11 = L11 Phi(S),  d(L11^-1) = -Phi(S) L11^-1,
-    dL21 = (dF21 - L21 dL11^T) L11^-T,  dU = dF22 - dL21 L21^T - L21 dL21^T.
+    dL21 = dF21 L11^-T - L21 Phi(S)^T,  dU = -dL21 L21^T - L21 dL21^T.
     """
-    L11, inverse, L21, entry, values = xs
-    columns = assemble(message[0], values, entry)
-    F11 = symmetric(columns[:, : bin.W])
-    phi = lower_half(times_t(times(inverse, F11), inverse))
-    d_L11 = times(L11, phi)
-    d_L21 = times_t(columns[:, bin.W :] - times_t(L21, d_L11), inverse)
+    panel, finished = args
+    L11, inverse, L21 = unpack(finished)
+    phi = lower_half(times_t(times(inverse, symmetric(panel[:, : bin.W])), inverse))
+    d_L21 = times_t(panel[:, bin.W :], inverse) - times_t(L21, phi)
     half = times_t(d_L21, L21)
-    update = message[1] - half - jnp.swapaxes(half, 1, 2)
-    return (d_L11, -times(phi, inverse), d_L21), (update,)
+    d_panel = pack(times(L11, phi), -times(phi, inverse), d_L21)
+    return (d_panel,), -half - jnp.swapaxes(half, 1, 2)
 
 
 @jax.jit
@@ -65,9 +69,8 @@ def factorise(plan: Plan, a: Array) -> tuple[Panels, Int[Array, ""]]:
 
     Cost: the padded flops of the plan, plus one move of every update.
     """
-    leaves = [to_fronts(plan, jax.lax.stop_gradient(a)), entries(plan), widths(plan)]
-    spec = Sweep(plan.layout, cholesky_front, up=True, rank=2, k=0, linear=(False,) * 3)
-    panels = Panels(*(sweep(spec, plan.table, leaves) or ([], [], [])))
+    panels = to_panels(plan, jax.lax.stop_gradient(a), pivots=1)
+    (panels,) = sweep(Sweep(plan.layout, cholesky_front, True, "panel"), plan.table, panels)
     return panels, first_failure(plan, panels)
 
 
@@ -85,9 +88,10 @@ def attach(plan: Plan, a: Array, panels: Panels) -> Panels:
 def _attach_jvp(primals, tangents):
     plan, a, panels = primals
     full = attach(plan, a, panels)
-    spec = Sweep(plan.layout, tangent_front, up=True, rank=2, k=0, linear=(False,) * 4 + (True,))
-    moved = sweep(spec, plan.table, [*full, entries(plan), to_fronts(plan, tangents[1])])
-    return full, Panels(*(moved or ([], [], [])))
+    spec = Sweep(
+        plan.layout, tangent_front, True, "panel", takes=("panel",), linear=(True, False)
+    )
+    return full, sweep(spec, plan.table, to_panels(plan, tangents[1]), full)[0]
 
 
 def first_failure(plan: Plan, panels: Panels) -> Int[Array, ""]:
@@ -95,12 +99,14 @@ def first_failure(plan: Plan, panels: Panels) -> Int[Array, ""]:
 
     First in the order of elimination: what comes later may only have inherited the failure.
     """
-    first = jnp.asarray(plan.n, jnp.int32)
-    for bin, L11 in zip(plan.layout.bins, panels.diagonal, strict=True):
-        pivot = jnp.diagonal(L11, axis1=1, axis2=2)
-        failed = ~((pivot > 0) & jnp.isfinite(pivot))
-        first = jnp.minimum(first, jnp.min(jnp.where(failed, pivots(plan, bin), plan.n)))
-    perm = jnp.asarray(plan.perm, jnp.int32)
     if plan.n == 0:
-        return first
-    return jnp.where(first < plan.n, perm[jnp.minimum(first, plan.n - 1)] + 1, 0).astype(jnp.int32)
+        return jnp.zeros((), jnp.int32)
+    pivot = diagonal(plan, panels)
+    failed = ~((pivot > 0) & jnp.isfinite(pivot))
+    index = jnp.asarray(plan.perm, jnp.int32)[jnp.argmax(failed)]
+    return jnp.where(jnp.any(failed), index + 1, 0).astype(jnp.int32)
+
+
+def diagonal(plan: Plan, panels: Panels) -> Float[Array, " n"]:
+    """diag(L), in the plan's order."""
+    return panels.at[section(plan, plan.layout.diagonal)].get(mode="promise_in_bounds")

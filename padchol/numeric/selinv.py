@@ -1,7 +1,7 @@
 """The selected inverse: the entries of Z = A^-1 on the pattern of L, by one down sweep.
 
 Takahashi, Fagan & Chen (1973); Erisman & Tinney (1975), CACM 18(3), 177-179; by fronts as in
-Campbell & Davis (1995), Univ. Florida TR-95-021. With Z22 read from the parent, G = L21 L11^-1:
+Campbell & Davis (1995), Univ. Florida TR-95-021. With Z22 read from the ancestors, G = L21 L11^-1:
 
     Z21 = -Z22 G        Z11 = L11^-T L11^-1 - G^T Z21
 """
@@ -14,21 +14,21 @@ from jaxtyping import Array, Float
 
 from padchol.numeric.binding import sweep
 from padchol.numeric.dense import symmetric, t_times, times
-from padchol.numeric.factorise import Panels, attach
+from padchol.numeric.factorise import Panels, attach, unpack
 from padchol.numeric.sweep import Sweep
-from padchol.numeric.values import entries, from_fronts, select
+from padchol.numeric.values import from_panels
 from padchol.plan import Plan
 from padchol.symbolic.layout import BinLayout
 
 
-def inverse_front(bin: BinLayout, xs: tuple, message):
-    inverse, L21, entry = xs
-    Z22 = symmetric(message[0])
+def inverse_front(bin: BinLayout, args: tuple, below):
+    """Panels of L become panels of Z."""
+    del bin
+    _, inverse, L21 = unpack(args[0])
     G = times(L21, inverse)
-    Z21 = -times(Z22, G)
+    Z21 = -times(symmetric(below), G)
     Z11 = t_times(inverse, inverse) - t_times(G, Z21)
-    columns = jnp.concatenate([Z11, Z21], 1)
-    return (select(columns, entry),), (columns, Z22)
+    return (jnp.concatenate([Z11, Z21], 1),)
 
 
 @jax.jit
@@ -38,6 +38,5 @@ def selected_inverse(plan: Plan, a: Array, panels: Panels) -> Float[Array, " nnz
     Differentiable in `a` to any order: the tangent is the sweep's own, after that of L.
     """
     panels = attach(plan, a, panels)
-    spec = Sweep(plan.layout, inverse_front, up=False, rank=2, k=0, linear=(False,) * 3)
-    fronts = sweep(spec, plan.table, [panels.inverse, panels.below, entries(plan)])
-    return from_fronts(plan, fronts[0] if fronts else [], a.dtype)
+    (Z,) = sweep(Sweep(plan.layout, inverse_front, False, "panel"), plan.table, panels)
+    return from_panels(plan, Z)

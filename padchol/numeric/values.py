@@ -1,7 +1,6 @@
-"""Between canonical values and fronts, between vectors and fronts: one scatter or gather each.
+"""Between canonical values and panels, between vectors and pivot rows: one scatter or gather each.
 
 All maps here are linear, made of JAX's own indexing, and so differentiable to any order.
-Fronts of bin b hold the pivot columns as (F, D, W); vectors as (F, W, k).
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from padchol.plan import Plan
-from padchol.symbolic.layout import BinLayout, Section
+from padchol.symbolic.layout import Section
 
 
 def section(plan: Plan, where: Section):
@@ -29,81 +28,48 @@ def structured_copy(plan: Plan, a: Float[Array, " nnz"]) -> Float[Array, " nnz_L
     """
     a = check_values(plan, a)
     places = jnp.asarray(plan.copy_places)
-    return (
-        jnp.zeros(plan.nnz_L, a.dtype)
-        .at[places]
-        .set(a, mode="promise_in_bounds", unique_indices=True)
-    )
+    return _put(jnp.zeros(plan.nnz_L, a.dtype), places, a)
 
 
-def to_fronts(plan: Plan, a: Float[Array, " nnz"]) -> list[Array]:
-    """Per bin (F, E): the values of A that enter each front, zero at padding."""
-    extended = jnp.concatenate([a, jnp.zeros(1, a.dtype)])
-    return [
-        extended.at[section(plan, bin.at["value"])]
-        .get(mode="promise_in_bounds")
-        .reshape(bin.fronts, -1)
-        for bin in plan.layout.bins
-    ]
+def to_panels(plan: Plan, a: Float[Array, " nnz"], pivots: float = 0) -> Float[Array, " panels"]:
+    """The values of A in the panel storage, with `pivots` as the diagonal of padded pivots."""
+    empty = jnp.zeros(plan.layout.length("panel"), a.dtype)
+    padded = _put(empty, section(plan, plan.layout.unit), pivots) if pivots else empty
+    return _put(padded, section(plan, plan.layout.value), a)
 
 
-def entries(plan: Plan) -> list[Array]:
-    """Per bin (F, E): row * W + column in the pivot columns of each value of `to_fronts`."""
-    return [section(plan, bin.at["entry"]).reshape(bin.fronts, -1) for bin in plan.layout.bins]
+def from_panels(plan: Plan, panels: Float[Array, " panels"]) -> Float[Array, " nnz"]:
+    """The entries of the panel storage at the canonical positions: the adjoint of `to_panels`."""
+    return panels.at[section(plan, plan.layout.value)].get(**_UNIQUE)
 
 
-def from_fronts(plan: Plan, fronts: list[Array], dtype: Any) -> Float[Array, " nnz"]:
-    """Canonical values from (F, E): the inverse of `to_fronts`."""
-    out = jnp.zeros(plan.nnz, dtype)
-    for bin, front in zip(plan.layout.bins, fronts, strict=True):
-        slot, member = section(plan, bin.at["slot"]), section(plan, bin.at["member"])
-        chosen = front.reshape(-1).at[slot].get(mode="promise_in_bounds")
-        out = out.at[member].set(chosen, mode="promise_in_bounds", unique_indices=True)
-    return out
+def to_pivots(plan: Plan, v: Float[Array, "n k"]) -> Float[Array, "rows k"]:
+    """A vector in the plan's order in the pivot storage."""
+    empty = jnp.zeros((plan.layout.length("pivots"), v.shape[1]), v.dtype)
+    return _put(empty, section(plan, plan.layout.location), v)
 
 
-def widths(plan: Plan) -> list[Array]:
-    """Per bin (F,): pivots that are not padding."""
-    return [section(plan, bin.at["width"]) for bin in plan.layout.bins]
+def from_pivots(plan: Plan, stored: Float[Array, "rows k"]) -> Float[Array, "n k"]:
+    """The inverse of `to_pivots`."""
+    return stored.at[section(plan, plan.layout.location)].get(**_UNIQUE)
 
 
-def assemble(columns: Float[Array, "C D W"], values: Float[Array, "C E"], entry: Array) -> Array:
-    """The pivot columns plus the values of A that belong in them."""
-    at = _flat_places(columns, entry)
-    return columns.reshape(-1).at[at].add(values, mode="promise_in_bounds").reshape(columns.shape)
+def permute(plan: Plan, b: Float[Array, "n k"]) -> Float[Array, "n k"]:
+    """P b: from the user's order to the plan's."""
+    return b.at[jnp.asarray(plan.perm)].get(**_UNIQUE)
 
 
-def _flat_places(columns: Float[Array, "C D W"], entry: Array) -> Array:
-    """(C, E): places in the flattened chunk. One flat index is several times faster than two."""
-    C, D, W = columns.shape
-    return entry + jnp.arange(C, dtype=entry.dtype)[:, None] * (D * W)
+def unpermute(plan: Plan, b: Float[Array, "n k"]) -> Float[Array, "n k"]:
+    """P^T b: from the plan's order to the user's."""
+    return _put(jnp.zeros_like(b), jnp.asarray(plan.perm), b)
 
 
-def select(columns: Float[Array, "C D W"], entry: Array) -> Float[Array, "C E"]:
-    """The entries of pivot columns at the places of A's values: the adjoint of `assemble`."""
-    return columns.reshape(-1).at[_flat_places(columns, entry)].get(mode="promise_in_bounds")
+_UNIQUE: Any = {"mode": "promise_in_bounds", "unique_indices": True}  # proved by symbolic.tables
 
 
-def vector_to_fronts(plan: Plan, v: Float[Array, "n k"]) -> list[Array]:
-    """Per bin (F, W, k): the rows of v (plan order) at the fronts' pivots, zero at padding."""
-    extended = jnp.concatenate([v, jnp.zeros((1, v.shape[1]), v.dtype)])
-    return [
-        extended.at[section(plan, bin.at["pivot"])]
-        .get(mode="promise_in_bounds")
-        .reshape(bin.fronts, bin.W, v.shape[1])
-        for bin in plan.layout.bins
-    ]
-
-
-def vector_from_fronts(plan: Plan, fronts: list[Array], k: int) -> Float[Array, "n k"]:
-    """The inverse of `vector_to_fronts`."""
-    rows = jnp.concatenate([front.reshape(front.shape[0] * front.shape[1], k) for front in fronts])
-    return rows.at[section(plan, plan.layout.location)].get(mode="promise_in_bounds")
-
-
-def pivots(plan: Plan, bin: BinLayout) -> Array:
-    """(F, W): plan position of each pivot, n at padding."""
-    return section(plan, bin.at["pivot"]).reshape(bin.fronts, bin.W)
+def _put(target: Array, at: Array, values: Any) -> Array:
+    """`values` at distinct addresses."""
+    return target.at[at].set(values, **_UNIQUE)
 
 
 def multiply(plan: Plan, a: Float[Array, " nnz"], x: Float[Array, "n k"]) -> Float[Array, "n k"]:

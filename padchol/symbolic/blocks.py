@@ -1,4 +1,10 @@
-"""Hand-over blocks: the pieces in which updates travel from a front into its parent's."""
+"""Hand-over blocks: the pieces in which an update travels into the panels of its ancestors.
+
+Entry (i, j) of an update goes into column j of the panel of the supernode that owns row j
+(right-looking supernodal elimination: Ng & Peyton 1993, SIAM J. Sci. Comput. 14(5), 1034-1056).
+A *strip* is a run of at most BLOCK columns of an update that are neighbours in one owner; from its
+diagonal downwards a strip is cut into blocks of BLOCK rows.
+"""
 
 from __future__ import annotations
 
@@ -6,112 +12,109 @@ from typing import NamedTuple
 
 import numpy as np
 
-from padchol.symbolic.layout import INT32_MAX, LARGE_BLOCK, SMALL_BLOCK, BlockList
-from padchol.symbolic.placement import Geometry
+from padchol.symbolic.layout import BLOCK, INT32_MAX, Blocks
+from padchol.symbolic.placement import Placement
 from padchol.symbolic.schedule import Bin
-from padchol.symbolic.supernodes import Supernodes
+from padchol.symbolic.supernodes import Supernodes, ramp
 
-TILE_ENTRIES = 32_768  # at most so many entries a tile (tests/bench/NOTES.md)
-TILE_OVERHEAD = 2_000  # entries that could be moved while one tile starts
-
-
-class Blocks(NamedTuple):
-    """Hand-over blocks of one kind, one row each."""
-
-    rank: int
-    q: np.ndarray
-    parent: np.ndarray  # supernode receiving the block
-    address: np.ndarray
-    stride: np.ndarray
-    row: np.ndarray  # where the block's rows and columns start in the stacked relative rows
-    col: np.ndarray
-    rel: np.ndarray
+TILE_BLOCKS = 512  # at most so many blocks a tile (tests/bench/NOTES.md, experiment 8)
+TILE_OVERHEAD = 32  # blocks that could be moved while one tile starts
 
 
-def all_blocks(nodes: Supernodes, where: Geometry, slots, rel: list[np.ndarray]):
-    """Blocks of all matrix messages, and of all vector messages."""
-    child = np.flatnonzero(nodes.below > 0)
-    b = where.bin_of[child]
-    M, chunk, lane = where.M[b], where.chunk(child), where.lane(child)
-    stacked = np.concatenate([[0], np.cumsum([table.size for table in rel])])
-    start = stacked[b] + where.place[child] * M
-    flat = np.concatenate([np.zeros(0, np.int64), *(table.reshape(-1) for table in rel)])
-    out = []
-    for rank in (2, 1):
-        q = np.where((M >= 2 * LARGE_BLOCK) & (rank == 2), LARGE_BLOCK, SMALL_BLOCK)
-        strips = -(-nodes.below[child] // q)
-        count = strips * (strips + 1) // 2 if rank == 2 else strips
-        owner = np.repeat(np.arange(child.size), count)
-        k = np.arange(owner.size) - np.repeat(np.cumsum(count) - count, count)
-        i, j = _triangle(k) if rank == 2 else (k, np.zeros_like(k))
-        base = np.zeros(child.size, np.int64)
-        for c, addresses in enumerate(slots[f"up{rank}"]):
-            base[b == c] = addresses[chunk[b == c]]
-        base += lane * M**rank
-        stride = M[owner] if rank == 2 else np.ones(owner.size, np.int64)
-        i, j = i * q[owner], j * q[owner]
-        address = base[owner] + i * stride + j
-        to = nodes.parent[child][owner]
-        row, col = start[owner] + i, start[owner] + j
-        out.append(Blocks(rank, q[owner], to, address, stride, row, col, flat))
-    return out
+class Strips(NamedTuple):
+    """Runs of columns of updates, one a row."""
+
+    front: np.ndarray
+    column: np.ndarray  # the first, counted within the update
+    count: np.ndarray  # 1 .. BLOCK
+    owner: np.ndarray
+    offset: np.ndarray  # the first, counted within the owner's pivots
 
 
-def _triangle(k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(i, j) with i >= j of entry k of a lower triangle counted by rows: k = i (i + 1) / 2 + j."""
-    i = ((np.sqrt(8.0 * k + 1) - 1) / 2).astype(np.int64)
-    i -= i * (i + 1) // 2 > k
-    i += (i + 1) * (i + 2) // 2 <= k
-    return i, k - i * (i + 1) // 2
+class AllBlocks(NamedTuple):
+    """Blocks of all updates, one a row; see `layout.Blocks`."""
+
+    front: np.ndarray
+    source: np.ndarray  # within the (M, M) update
+    columns: np.ndarray
+    target: np.ndarray  # (blocks, BLOCK)
 
 
-def block_list(writer, blocks: Blocks, q, b, bin: Bin, where: Geometry, ends):
-    """The blocks of size q that go into bin b, by chunk, filled up to whole tiles."""
-    mine = np.flatnonzero((blocks.q == q) & (where.bin_of[blocks.parent] == b))
-    if not mine.size:
-        return None
-    chunk = where.chunk(blocks.parent[mine])
-    order = np.argsort(chunk, kind="stable")
-    mine, chunk = mine[order], chunk[order]
-    counts = np.bincount(chunk, minlength=bin.chunks)
-    T = _tile(counts, q**blocks.rank)
-    tiles = -(-counts // T)
-    ptr = np.concatenate([[0], np.cumsum(tiles)])
-    before = np.cumsum(counts) - counts
-    slot = np.repeat(ptr[:-1] * T - before, counts) + np.arange(mine.size)
-    total = int(ptr[-1]) * T
-
-    def table(values, high, what):
-        filled = np.zeros((total, *values.shape[1:]), np.int64)
-        filled[slot] = values
-        return writer.add(filled, 0, high, what)
-
-    matrix = blocks.rank == 2
-    end, side = ends[f"up{blocks.rank}"], bin.W + bin.M
-    reach = (q - 1) * (blocks.stride[mine] + matrix)
-    if (blocks.address[mine] + reach).max() >= end:
-        raise AssertionError("a hand-over block reaches beyond its buffer")
-    lanes = np.arange(q)
-    return BlockList(
-        q,
-        T,
-        writer.add(ptr, 0, INT32_MAX, "tile pointers"),
-        table(blocks.address[mine], end - 1, "block address"),
-        table(blocks.rel[blocks.row[mine][:, None] + lanes], side - 1, "block rows"),
-        table(where.lane(blocks.parent[mine]), bin.C - 1, "block lane"),
-        table(blocks.stride[mine], INT32_MAX, "block stride") if matrix else None,
-        table(blocks.rel[blocks.col[mine][:, None] + lanes], side - 1, "block columns")
-        if matrix
-        else None,
+def strips(nodes: Supernodes) -> Strips:
+    """The strips of all updates, by front, then column."""
+    front = np.repeat(np.arange(nodes.parent.size), nodes.below)
+    position = np.arange(front.size)
+    owner = nodes.of_column[nodes.rows]
+    breaks = np.ones(front.size, bool)
+    for key in (front, owner, nodes.rows - position):
+        breaks[1:] &= key[1:] == key[:-1]
+    breaks[1:] = ~breaks[1:]
+    starts = np.flatnonzero(breaks)
+    within = position - np.repeat(starts, np.diff(np.append(starts, front.size)))
+    head = np.flatnonzero(within % BLOCK == 0)
+    return Strips(
+        front[head],
+        head - nodes.row_ptr[front[head]],
+        np.diff(np.append(head, front.size)),
+        owner[head],
+        nodes.rows[head] - nodes.first[owner[head]],
     )
 
 
-def _tile(counts: np.ndarray, entries: int) -> int:
-    """Blocks per tile: the power of two that moves the fewest padded entries."""
-    best, best_cost, T = 1, np.inf, 1
-    while T == 1 or T * entries <= TILE_ENTRIES:
-        cost = (-(-counts // T)).sum() * (T * entries + TILE_OVERHEAD)
-        if cost < best_cost:
-            best, best_cost = T, cost
-        T *= 2
-    return best
+def all_blocks(nodes: Supernodes, where: Placement) -> AllBlocks:
+    """Every strip cut into blocks. Rows that a block has too many go to the trash."""
+    found = strips(nodes)
+    count = -(-(nodes.below[found.front] - found.column) // BLOCK)
+    strip = np.repeat(np.arange(count.size), count)
+    s, owner, column = found.front[strip], found.owner[strip], found.column[strip]
+    first = column + ramp(count) * BLOCK
+    top = np.minimum(first, where.M[s] - BLOCK)  # blocks stay within the padded update
+    left = np.minimum(column, where.M[s] - BLOCK)
+    shift = column - left
+    row = top[:, None] + np.arange(BLOCK)
+    real = (row >= first[:, None]) & (row < nodes.below[s][:, None])
+    block = np.nonzero(real)[0]
+    i = nodes.rows[(nodes.row_ptr[s][:, None] + row)[real]]
+    target = np.zeros(row.shape, np.int64)
+    start = where.row_start(nodes, owner[block], i)
+    target[real] = start + (found.offset[strip] - shift)[block]
+    columns = ((1 << found.count[strip]) - 1) << shift
+    return AllBlocks(s, top * where.M[s] + left, columns, target)
+
+
+def block_list(writer, blocks: AllBlocks, b: int, bin: Bin, where: Placement) -> Blocks | None:
+    """The blocks that leave bin b, by chunk, filled up to whole tiles."""
+    mine = np.flatnonzero(where.bin[blocks.front] == b)
+    if not mine.size:
+        return None
+    s = blocks.front[mine]
+    chunk = where.chunk[s]
+    order = np.argsort(chunk, kind="stable")
+    mine, s, chunk = mine[order], s[order], chunk[order]
+    counts = np.bincount(chunk, minlength=bin.chunks)
+    T = _tile(counts)
+    tiles = -(-counts // T)
+    ptr = np.concatenate([[0], np.cumsum(tiles)])
+    slot = np.repeat(ptr[:-1] * T, counts) + ramp(counts)
+
+    def table(values, high, what):
+        filled = np.zeros((int(ptr[-1]) * T, *values.shape[1:]), np.int64)
+        filled[slot] = values
+        return writer.add(filled, 0, high, what)
+
+    source = where.lane[s] * bin.M**2 + blocks.source[mine]
+    last = bin.C * bin.M**2 - (BLOCK - 1) * bin.M - BLOCK
+    return Blocks(
+        T,
+        writer.add(ptr, 0, INT32_MAX, "tile pointers"),
+        table(source, last, "block source"),
+        table(blocks.columns[mine], 2**BLOCK - 1, "block columns"),
+        table(blocks.target[mine], where.panel_end - BLOCK, "block target"),
+    )
+
+
+def _tile(counts: np.ndarray) -> int:
+    """Blocks per tile: the power of two that moves the fewest padded blocks."""
+    sizes = 2 ** np.arange(TILE_BLOCKS.bit_length())
+    cost = [(-(-counts // T)).sum() * (T + TILE_OVERHEAD) for T in sizes]
+    return int(sizes[np.argmin(cost)])

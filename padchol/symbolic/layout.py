@@ -1,32 +1,36 @@
 """The layout: where each index table lies in the one flat int32 array, and static shape facts.
 
-The numeric phase sees a pattern only through these. All tables hold integers per front row, per
-front, per chunk or per hand-over block, never per entry of an update.
+The numeric phase sees a pattern only through these. Tables hold integers per front row, per chunk
+or per row of a hand-over block, never per entry of an update.
 
 Notation (for bin b with F = chunks * C places)
     D = W + M      order of the padded front: pivots at 0 .. W - 1, rows below at W ..
-    message        what a front hands to its parent (up: its M x M update, or M x k rows) or to its
-                   children (down: pivot columns (D, W) and the rest (M, M), or D x k rows); both
-                   live in slots, one a chunk
-    block          q x q piece of an update (or q rows of a vector message), the unit of the
-                   extend-add; only blocks on and below the diagonal are listed
+    panel          the D x W pivot columns of one front. The panels of all fronts, one behind the
+                   other, are the *panel storage*, in which the factorisation works in place
+    pivot rows     the W rows of a vector (of k columns) that belong to one front; those of all
+                   fronts are the *pivot storage*, in which the solves work in place
+    block          BLOCK x BLOCK piece of an update: rows of it anywhere, columns next to each other
+                   in the panel that receives them. The unit of the extend-add
     tile           T blocks moved together
 
-Address 0 onwards of every message buffer is a region of zeros that nothing writes; padding blocks
-read it and add its zeros somewhere harmless.
+The first BLOCK entries of the panel storage and the first row of the pivot storage are trash:
+padding is added there and nothing that counts is read from it.
 """
 
 from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 INT32_MAX = np.iinfo(np.int32).max
-SMALL_BLOCK, LARGE_BLOCK = 8, 32  # q; 32 where M >= 64 (M is a multiple of 32 there)
-ZEROS = LARGE_BLOCK  # addresses 0 .. ZEROS - 1 of every message buffer hold zeros
+BLOCK = 8  # columns of a block: 8 doubles are a cache line (tests/bench/NOTES.md, experiment 8)
+
+# What is stored per front, and how many entries (of k columns in the last two) of it:
+#     panel  (D, W)    update  (M, M)    pivots  (W, k)    rows  (M, k)
+Kind = Literal["panel", "update", "pivots", "rows"]
 
 
 class Section(NamedTuple):
@@ -37,56 +41,58 @@ class Section(NamedTuple):
 
 
 @dataclass(frozen=True)
-class BlockList:
-    """Hand-over blocks into the fronts of one bin. ptr (chunks + 1) counts tiles; per block:
+class Blocks:
+    """Hand-over blocks out of the updates of one bin. ptr (chunks + 1) counts tiles; per block:
 
-    address, stride   where the block lies in the message buffer
-    rows, cols (q)    relative rows of its rows and columns in the receiving front
-    lane              which front of the chunk receives it
-    A block of a vector message has neither stride nor cols.
+    source            where the block starts in the (C, M, M) updates of its chunk
+    columns           which of its BLOCK columns count, as bits
+    target (BLOCK)    where each of its rows starts in the panel storage
     """
 
-    q: int
     T: int
     ptr: Section
-    address: Section
-    rows: Section
-    lane: Section
-    stride: Section | None = None
-    cols: Section | None = None
+    source: Section
+    columns: Section
+    target: Section
 
 
 @dataclass(frozen=True)
 class BinLayout:
-    """Static shape facts of one bin and the sections of its tables."""
+    """Static shape facts of one bin and the sections of its tables.
+
+    rows (F, M): where each row below lies in the pivot storage; 0 at padding.
+    """
 
     index: int
     W: int
     M: int
     C: int
     chunks: int
-    has_children: bool
-    sections: tuple[tuple[str, Section], ...]
-    matrix_blocks: tuple[BlockList, ...]
-    vector_blocks: tuple[BlockList, ...]
-
-    @functools.cached_property
-    def at(self) -> dict[str, Section]:
-        """Sections by name."""
-        return dict(self.sections)
+    rows: Section
+    blocks: Blocks | None
 
     @property
     def D(self) -> int:
         return self.W + self.M
 
     @property
-    def front_entries(self) -> int:
-        """Entries of one front: its pivot columns (D, W) and the rest (M, M)."""
-        return self.D * self.W + self.M * self.M
-
-    @property
     def fronts(self) -> int:
         return self.chunks * self.C
+
+    def shape(self, kind: Kind, k: int) -> tuple[int, ...]:
+        """Shape of what is stored per front."""
+        return {
+            "panel": (self.D, self.W),
+            "update": (self.M, self.M),
+            "pivots": (self.W, k),
+            "rows": (self.M, k),
+        }[kind]
+
+    def length(self, kind: Kind) -> int:
+        """Entries stored per front, rows of k columns counted as one."""
+        return {"panel": self.D * self.W, "update": self.M**2, "pivots": self.W, "rows": self.M}[
+            kind
+        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,12 +102,15 @@ class Layout:
     n: int
     bins: tuple[BinLayout, ...]
     chunk_ptr: Section  # (levels + 1, bins): first chunk of each bin at each level
-    location: Section  # (n,): row of pivot t (plan order) in the stacked (F * W) pivot rows
-    buffers: tuple[tuple[str, int], ...]  # up2, up1, down2, down1: elements or rows
+    location: Section  # (n,): row of pivot t (plan order) in the pivot storage
+    diagonal: Section  # (n,): place of pivot t in the panel storage
+    value: Section  # (nnz,): place of each canonical value in the panel storage
+    unit: Section  # places in the panel storage of padded pivots, which are 1
 
     @functools.cached_property
     def contents(self) -> tuple:
-        return (self.n, self.bins, self.chunk_ptr, self.location, self.buffers)
+        sections = (self.chunk_ptr, self.location, self.diagonal, self.value, self.unit)
+        return (self.n, self.bins, sections)
 
     @functools.cached_property
     def hashed(self) -> int:
@@ -120,9 +129,18 @@ class Layout:
     def levels(self) -> int:
         return self.chunk_ptr.size // len(self.bins) - 1 if self.bins else 0
 
-    def buffer(self, name: str) -> int:
-        """Length of a message buffer."""
-        return dict(self.buffers)[name]
+    def start(self, kind: Kind, index: int) -> int:
+        """Where a bin starts in the storage of a kind."""
+        return _head(kind) + sum(bin.fronts * bin.length(kind) for bin in self.bins[:index])
+
+    def length(self, kind: Kind) -> int:
+        """Length of the storage of a kind: its trash, its fronts, and room for one block."""
+        return self.start(kind, len(self.bins)) + (BLOCK if kind == "panel" else 0)
+
+
+def _head(kind: Kind) -> int:
+    """Trash before the first front."""
+    return {"panel": BLOCK, "pivots": 1}.get(kind, 0)
 
 
 class Writer:

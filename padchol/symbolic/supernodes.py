@@ -48,6 +48,11 @@ class Supernodes(NamedTuple):
         return np.where(i < self.first[s + 1], offset, self.width[s] + at)
 
 
+def ramp(counts: np.ndarray) -> np.ndarray:
+    """0 .. counts[0] - 1, 0 .. counts[1] - 1, ..."""
+    return np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
 def maximal(parent: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(first, parent) of the maximal supernodes of a postordered elimination tree.
 

@@ -12,15 +12,8 @@ def read(table: np.ndarray, section: Section) -> np.ndarray:
     return np.asarray(table)[section.start : section.start + section.size].astype(np.int64)
 
 
-def front_parents(layout: Layout, table: np.ndarray) -> np.ndarray:
-    """Parent of each front, fronts of all bins stacked; their total number where there is none."""
-    if not layout.bins:
-        return np.zeros(0, np.int64)
-    return np.concatenate([read(table, bin.at["parent"]) for bin in layout.bins])
-
-
 def front_levels(layout: Layout, table: np.ndarray) -> np.ndarray:
-    """Level of each front, stacked like `front_parents`."""
+    """Level of each front, fronts of all bins stacked."""
     ptr = read(table, layout.chunk_ptr).reshape(layout.levels + 1, -1)
     return np.concatenate(
         [
@@ -32,23 +25,34 @@ def front_levels(layout: Layout, table: np.ndarray) -> np.ndarray:
 
 
 def front_rows(layout: Layout, table: np.ndarray) -> list[np.ndarray]:
-    """Per bin (F, D): plan position of each row of each front, n at padding.
-
-    Top down: the rows below of a front are rows of its parent's front, at its relative places.
-    """
-    ptr = read(table, layout.chunk_ptr).reshape(layout.levels + 1, -1)
-    rows = [np.full((bin.fronts, bin.D), layout.n) for bin in layout.bins]
-    offsets = np.concatenate([[0], np.cumsum([bin.fronts for bin in layout.bins])])
-    for level in reversed(range(layout.levels)):
-        for b, bin in enumerate(layout.bins):
-            here = slice(int(ptr[level, b]) * bin.C, int(ptr[level + 1, b]) * bin.C)
-            rows[b][here, : bin.W] = read(table, bin.at["pivot"]).reshape(-1, bin.W)[here]
-            parent = read(table, bin.at["parent"])[here]
-            rel = read(table, bin.at["rel"]).reshape(bin.fronts, bin.M)[here]
-            real = np.arange(bin.M) < read(table, bin.at["below"])[here][:, None]
-            home = np.searchsorted(offsets, parent, side="right") - 1
-            for c in np.unique(home[parent < offsets[-1]]):
-                mine = np.flatnonzero(home == c)
-                found = rows[c][(parent[mine] - offsets[c])[:, None], rel[mine]]
-                rows[b][here.start + mine, bin.W :] = np.where(real[mine], found, layout.n)
+    """Per bin (F, D): plan position of each row of each front, n at padding."""
+    position = np.full(layout.length("pivots"), layout.n)
+    position[read(table, layout.location)] = np.arange(layout.n)
+    rows = []
+    for bin in layout.bins:
+        start = layout.start("pivots", bin.index)
+        pivots = position[start : start + bin.fronts * bin.W].reshape(bin.fronts, bin.W)
+        below = position[read(table, bin.rows)].reshape(bin.fronts, bin.M)
+        rows.append(np.concatenate([pivots, below], 1))
     return rows
+
+
+def front_parents(layout: Layout, table: np.ndarray) -> np.ndarray:
+    """Parent of each front, stacked like `front_levels`; their total number where there is none.
+
+    The parent owns the first row below.
+    """
+    owner = np.zeros(layout.length("pivots"), np.int64)
+    total = 0
+    for bin in layout.bins:
+        start = layout.start("pivots", bin.index)
+        owner[start : start + bin.fronts * bin.W] = np.repeat(np.arange(bin.fronts), bin.W) + total
+        total += bin.fronts
+    owner[0] = total  # the trash row, where padding points
+    first = [
+        read(table, bin.rows).reshape(bin.fronts, bin.M)[:, 0]
+        if bin.M
+        else np.zeros(bin.fronts, np.int64)
+        for bin in layout.bins
+    ]
+    return owner[np.concatenate([np.zeros(0, np.int64), *first])]
