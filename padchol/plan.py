@@ -148,16 +148,22 @@ def _candidate(pattern: Pattern, order: Any, model: CostModel) -> _Candidate:
         )
     else:
         perm = ordering.given(order, pattern.n)
-    exact, post = exact_supernodes(pattern, perm)
+    free = name not in ("natural", "given")
+    exact, post = exact_supernodes(pattern, perm, reorder=free)
     relaxed, order_ = supernodes.relax(exact, model)
-    if name not in ("natural", "given"):  # free to expose the order in which columns are kept
+    if free:  # to expose the order in which columns are kept
         place = post[order_]
         perm, post = perm[place], np.argsort(order_)
     return _Candidate(name, perm, post, exact, relaxed, order_, schedule(relaxed, model))
 
 
-def exact_supernodes(pattern: Pattern, perm: np.ndarray) -> tuple[Supernodes, np.ndarray]:
-    """Maximal supernodes of L with their exact rows, in a postorder; post[t] is its column t."""
+def exact_supernodes(
+    pattern: Pattern, perm: np.ndarray, reorder: bool = False
+) -> tuple[Supernodes, np.ndarray]:
+    """Maximal supernodes of L with their exact rows, in a postorder; post[t] is its column t.
+
+    reorder: sort the columns within each supernode, which changes L but not its fill.
+    """
     n = pattern.n
     i, k = permuted_lower(pattern, perm)
     parent = elimination_tree(n, *compress(n, i, k))
@@ -168,7 +174,11 @@ def exact_supernodes(pattern: Pattern, perm: np.ndarray) -> tuple[Supernodes, np
     parent = np.where(above >= 0, place[above], -1)
     i, k = place[i], place[k]  # a postorder is topological: i > k stays true
     counts = column_counts(parent, *compress(n, k, i))
-    return supernodes.with_rows(*supernodes.maximal(parent, counts), i, k), post
+    exact = supernodes.with_rows(*supernodes.maximal(parent, counts), i, k)
+    if reorder:
+        exact, order = supernodes.order_columns(exact, i, k)
+        post = post[order]
+    return exact, post
 
 
 def full_pattern(exact: Supernodes, post: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from padchol.symbolic.costs import CostModel, padded
+from padchol.symbolic.costs import CostModel, padded_shape
 from padchol.symbolic.supernodes import Supernodes
 
 MAX_BINS = 12  # one front kernel per bin: the size of the traced program and of its compilation
@@ -50,7 +50,6 @@ def schedule(nodes: Supernodes, model: CostModel) -> Schedule:
     """Levels, bins and chunks of an assembly tree, at the least predicted cost."""
     level = heights(nodes.parent)
     levels = int(level.max(initial=-1)) + 1
-    moved = float(np.sum(model.handover(nodes.below[nodes.parent >= 0])))
     if levels == 0:
         return Schedule(0, [], 0.0)
     label, shapes, price = _choose_bins(nodes, level, levels, model)
@@ -61,7 +60,7 @@ def schedule(nodes: Supernodes, model: CostModel) -> Schedule:
         counts = np.bincount(level[members], minlength=levels)
         C, _ = _chunk_size(counts[None], np.array([W]), np.array([M]), model)
         bins.append(_fill(int(W), int(M), int(C[0]), members, counts))
-    return Schedule(levels, bins, moved + price)
+    return Schedule(levels, bins, price)
 
 
 def _fill(W: int, M: int, C: int, members: np.ndarray, counts: np.ndarray) -> Bin:
@@ -96,7 +95,7 @@ def _choose_bins(nodes: Supernodes, level: np.ndarray, levels: int, model: CostM
 
     Returns label (S,), the shapes, and the predicted cost.
     """
-    exact = np.stack([padded(nodes.width), padded(nodes.below)], 1)
+    exact = np.stack(padded_shape(nodes.width, nodes.below), 1)
     shapes, label = np.unique(exact, axis=0, return_inverse=True)
     label = label.reshape(-1)
     K = len(shapes)
