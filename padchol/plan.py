@@ -129,10 +129,8 @@ class _Candidate(eqx.Module):
 
     name: str
     perm: np.ndarray  # as exposed by the plan
-    post: np.ndarray  # post[t]: plan position of postordered column t
-    exact: Supernodes
     relaxed: Supernodes
-    order: np.ndarray  # postordered column at each place of the relaxed order
+    position: np.ndarray  # plan position of each column of the relaxed order
     scheduled: Schedule
 
 
@@ -150,11 +148,11 @@ def _candidate(pattern: Pattern, order: Any, model: CostModel) -> _Candidate:
         perm = ordering.given(order, pattern.n)
     free = name not in ("natural", "given")
     exact, post = exact_supernodes(pattern, perm, reorder=free)
-    relaxed, order_ = supernodes.relax(exact, model)
+    relaxed, columns = supernodes.relax(exact, model)
+    position = post[columns]
     if free:  # to expose the order in which columns are kept
-        place = post[order_]
-        perm, post = perm[place], np.argsort(order_)
-    return _Candidate(name, perm, post, exact, relaxed, order_, schedule(relaxed, model))
+        perm, position = perm[position], np.arange(pattern.n)
+    return _Candidate(name, perm, relaxed, position, schedule(relaxed, model))
 
 
 def exact_supernodes(
@@ -162,7 +160,8 @@ def exact_supernodes(
 ) -> tuple[Supernodes, np.ndarray]:
     """Maximal supernodes of L with their exact rows, in a postorder; post[t] is its column t.
 
-    reorder: sort the columns within each supernode, which changes L but not its fill.
+    reorder: sort the columns within each supernode. The rows are then those of the former order,
+    in which L has the same entries or (next to a child that joins late) a few more.
     """
     n = pattern.n
     i, k = permuted_lower(pattern, perm)
@@ -217,19 +216,22 @@ def _copy_places(exact: Supernodes, post: np.ndarray, i: np.ndarray, k: np.ndarr
 def _assemble(pattern: Pattern, chosen: _Candidate, started: float) -> Plan:
     """Tables and facts of the chosen ordering."""
     n = pattern.n
-    place = np.empty(n, np.int64)  # relaxed place of each plan position
-    relaxed_at = chosen.post[chosen.order] if n else chosen.post  # plan position of relaxed column
-    place[relaxed_at] = np.arange(n)
-    inverse = np.empty(n, np.int64)
-    inverse[chosen.perm] = np.arange(n)
-    a, b = inverse[pattern.rows], inverse[pattern.cols]
-    i, k = np.maximum(place[a], place[b]), np.minimum(place[a], place[b])
-    layout, table = tables.build(chosen.relaxed, chosen.scheduled, relaxed_at, i, k)
-    post_place = np.empty(n, np.int64)
-    post_place[chosen.post] = np.arange(n)
-    high, low = np.maximum(post_place[a], post_place[b]), np.minimum(post_place[a], post_place[b])
-    copy_places = _copy_places(chosen.exact, chosen.post, high, low)
-    w, m = chosen.exact.width, chosen.exact.below
+    position = np.empty(n, np.int64)
+    position[chosen.perm] = np.arange(n)
+
+    def lower(order):
+        """Both indices of each canonical entry, counted in an order of the plan's columns."""
+        place = np.empty(n, np.int64)
+        place[order] = np.arange(n)
+        a, b = place[position[pattern.rows]], place[position[pattern.cols]]
+        return np.maximum(a, b), np.minimum(a, b)
+
+    layout, table = tables.build(
+        chosen.relaxed, chosen.scheduled, chosen.position, *lower(chosen.position)
+    )
+    exact, post = exact_supernodes(pattern, chosen.perm)
+    copy_places = _copy_places(exact, post, *lower(post))
+    w, m = exact.width, exact.below
     nnz_L = int(np.sum(w * (w + 1) // 2 + w * m))
     fits_int32(nnz_L, "nnz(L)")
     arrays = {
@@ -239,7 +241,7 @@ def _assemble(pattern: Pattern, chosen: _Candidate, started: float) -> Plan:
         "table": table,
         "copy_places": copy_places.astype(np.int32),
     }
-    facts = Facts.of(chosen.name, chosen.exact, chosen.scheduled, layout, arrays, started)
+    facts = Facts.of(chosen.name, exact, chosen.scheduled, layout, arrays, started)
     name = fingerprint(arrays, layout, nnz_L)
     return Plan(
         **arrays, layout=layout, nnz=pattern.rows.size, nnz_L=nnz_L, fingerprint=name, facts=facts

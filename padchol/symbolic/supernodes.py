@@ -113,7 +113,7 @@ def order_columns(
     A column's first neighbour among the (i, k) of A is where its row of L begins: columns that
     begin in one subtree come to lie side by side, and the updates of that subtree move in longer
     runs (the aim of Jacquelin, Ng & Peyton 2018, SIAM J. Matrix Anal. 39(3), who refine
-    partitions). The fill is unchanged. Returns `order`: new position t is column order[t] before.
+    partitions). Returns `order`: new position t is column order[t] before.
     """
     n = int(exact.first[-1])
     begin = np.arange(n)
