@@ -103,7 +103,9 @@ class Plan(eqx.Module):
         return f"Plan(n={self.n}, nnz={self.nnz}, nnz_L={self.nnz_L}, {self.fingerprint[:12]})"
 
 
-def analyze(A: Any, *, order: Any = "auto", lower: bool = False) -> Plan:
+def analyze(
+    A: Any, *, order: Any = "auto", lower: bool = False, costs: CostModel | None = None
+) -> Plan:
     """Analyse a symmetric sparsity pattern: ordering, elimination tree, supernodes, bins, tables.
 
     A: any scipy.sparse matrix or array, a JAX BCOO or BCSR, or a tuple (rows, cols, n). Full
@@ -113,12 +115,15 @@ def analyze(A: Any, *, order: Any = "auto", lower: bool = False) -> Plan:
     order: "auto" (the cheapest predicted plan of the orderings at hand), "natural", "rcm", "mmd",
     "metis" (needs pymetis), or a permutation p with L L^T = A[p][:, p], which is kept as it is.
 
+    costs: the prices by which orderings, fronts and bins are chosen; by default those of a CPU
+    (`python -m padchol fit` finds this machine's). They change the speed of a plan, never a result.
+
     Numpy and scipy only. Raises `ValueError` for a matrix that is not square or not symmetric,
     naming an entry, and for an invalid permutation; `OverflowError` beyond 32-bit tables.
     """
     started = time.perf_counter()
     pattern = patterns.canonical(A, lower=lower)
-    model = CostModel()
+    model = costs or CostModel()
     names = ordering.candidates(pattern) if isinstance(order, str) and order == "auto" else [order]
     best = min((_candidate(pattern, name, model) for name in names), key=lambda c: c.scheduled.cost)
     return _assemble(pattern, best, started)

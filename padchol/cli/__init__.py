@@ -1,4 +1,4 @@
-"""The command line: `python -m padchol inspect | demo | bench`.
+"""The command line: `python -m padchol inspect | demo | bench | fit`.
 
 Each command is a module of this package with `add_arguments(parser)` and `main(args)`; only the one
 asked for is imported. Exit codes: 0, or 2 for bad input or a missing optional package.
@@ -17,6 +17,7 @@ COMMANDS = {
     "inspect": "analyse a matrix file: the plan's report, and its picture",
     "demo": "fit a mixed model and a random field on a cortical surface, on real data",
     "bench": "time padchol against the sparse solvers installed here",
+    "fit": "fit the prices of the cost model to this machine",
 }
 
 

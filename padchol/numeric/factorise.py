@@ -15,8 +15,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from padchol.numeric.binding import sweep
-from padchol.numeric.dense import cholesky_and_inverse, lower_half, strictly_upper, symmetric
-from padchol.numeric.dense import lower, times, times_t
+from padchol.numeric.dense import (
+    cholesky_and_inverse,
+    lower,
+    lower_half,
+    lower_times_t,
+    strictly_upper,
+    symmetric,
+    times,
+    times_t,
+)
 from padchol.numeric.sweep import Sweep
 from padchol.numeric.values import section, to_panels
 from padchol.plan import Plan
@@ -45,7 +53,7 @@ def cholesky_front(bin: BinLayout, args: tuple):
     (panel,) = args
     L11, inverse = cholesky_and_inverse(panel[:, : bin.W])
     L21 = times_t(panel[:, bin.W :], inverse)
-    return (pack(L11, inverse, L21),), -times_t(L21, L21)
+    return (pack(L11, inverse, L21),), -lower_times_t(L21, L21)
 
 
 def tangent_front(bin: BinLayout, args: tuple):
@@ -88,9 +96,7 @@ def attach(plan: Plan, a: Array, panels: Panels) -> Panels:
 def _attach_jvp(primals, tangents):
     plan, a, panels = primals
     full = attach(plan, a, panels)
-    spec = Sweep(
-        plan.layout, tangent_front, True, "panel", takes=("panel",), linear=(True, False)
-    )
+    spec = Sweep(plan.layout, tangent_front, True, "panel", takes=("panel",), linear=(True, False))
     return full, sweep(spec, plan.table, to_panels(plan, tangents[1]), full)[0]
 
 

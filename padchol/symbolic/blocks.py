@@ -1,7 +1,7 @@
 """Hand-over blocks: the pieces in which an update travels into the panels of its ancestors.
 
 Entry (i, j) of an update goes into column j of the panel of the supernode that owns row j
-(right-looking supernodal elimination: Ng & Peyton 1993, SIAM J. Sci. Comput. 14(5), 1034-1056).
+(right-looking: Rothberg & Gupta 1994, SIAM J. Sci. Comput. 15(6), 1413-1439).
 A *strip* is a run of at most BLOCK columns of an update that are neighbours in one owner; from its
 diagonal downwards a strip is cut into blocks of BLOCK rows.
 """

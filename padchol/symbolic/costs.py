@@ -13,8 +13,8 @@ import numpy as np
 
 from padchol.symbolic.layout import BLOCK
 
-# Padded sizes a front may have: multiples of 4 (half a cache line of doubles) while small, and steps
-# that grow with the size, so that the candidates for bins stay few.
+# Padded sizes a front may have: multiples of 4 (half a cache line of doubles) while small, and
+# steps that grow with the size, so that the candidates for bins stay few.
 SIZES = np.r_[0:32:4, 32:64:8, 64:128:16, 128:256:32, 256:512:64, 512:1024:128, 1024:2048:256]
 LARGE = 512  # step beyond the list
 
@@ -31,42 +31,49 @@ def padded_shape(w: np.ndarray | int, m: np.ndarray | int) -> tuple[np.ndarray, 
     return padded(w), np.where(np.asarray(m) > 0, np.maximum(padded(m), BLOCK), 0)
 
 
+def front_flops(W: np.ndarray, M: np.ndarray) -> np.ndarray:
+    """Flops of one padded front as they are done: both triangles, and the inverse of the pivots."""
+    return 2 * W**3 + 2 * W * W * M + 2 * W * M * M
+
+
 @dataclass(frozen=True)
 class CostModel:
     """Prices in nanoseconds."""
 
-    per_front: float = 100.0  # index tables, loop share of one front
-    per_column_block: float = 150.0  # eliminating 8 columns of one matrix in a batch
-    per_entry: float = 5.0  # zeroing, reading, writing: each of the D W entries of a panel
-    per_update: float = 0.6  # writing and reading one of the M^2 entries of an update
-    per_moved: float = 2.0  # extend-add: one of the M^2 / 2 entries of an update's triangle
-    flops: float = 80.0  # GEMM flops per ns
-    per_step: float = 1_000.0  # one trip of a chunk loop
-    per_step_block: float = 3_000.0  # and per 8 pivot columns in it: kernel launches in sequence
-    per_level_bin: float = 600.0  # one empty chunk loop
+    per_front: float = 30.0  # index tables, loop share of one front
+    per_column_block: float = 30.0  # eliminating 8 columns of one matrix in a batch
+    per_entry: float = 8.5  # zeroing, reading, writing: each of the D W entries of a panel
+    per_update: float = 0.1  # writing and reading one of the M^2 entries of an update
+    per_moved: float = 3.5  # extend-add: one of the M^2 / 2 entries of an update's triangle
+    flops: float = 110.0  # GEMM flops per ns
+    per_step: float = 300.0  # one trip of a chunk loop
+    per_step_block: float = 2_300.0  # and per 8 pivot columns in it: kernel launches in sequence
+    per_level_bin: float = 1_300.0  # one empty chunk loop
     chunk_entries: int = 32_768  # entries of one chunk of fronts: a quarter of a megabyte
     widest: int = 256  # pivot columns of a front; wider supernodes are cut into chains
 
-    def front(self, w: np.ndarray, m: np.ndarray) -> np.ndarray:
-        """One padded front of w pivot columns and m rows below, its share of a batched step."""
-        w, m = np.asarray(w, float), np.asarray(m, float)
-        arithmetic = (2 * w**3 + 2 * w * w * m + 2 * w * m * m) / self.flops
-        arithmetic += self.per_column_block * w / 8
-        moved = self.per_update * m * m + self.per_moved * m * (m + 8) / 2
-        return self.per_front + arithmetic + self.per_entry * w * (w + m) + moved
+    def front(self, W: np.ndarray, M: np.ndarray) -> np.ndarray:
+        """One padded front, its share of a batched step; without the move of its update."""
+        W, M = np.asarray(W, float), np.asarray(M, float)
+        arithmetic = self.per_column_block * W / 8 + front_flops(W, M) / self.flops
+        return self.per_front + arithmetic + self.per_entry * W * (W + M) + self.per_update * M * M
+
+    def moved(self, m: np.ndarray | int) -> np.ndarray | float:
+        """Moving the triangle of an update of m rows into the panels of the ancestors."""
+        return self.per_moved * m * (m + BLOCK) / 2
 
     def step(self, w: np.ndarray) -> np.ndarray:
         """What a trip of the chunk loop costs besides its fronts."""
         return self.per_step + self.per_step_block * np.ceil(np.asarray(w) / 8)
 
     def front_price(self) -> Callable[[int, int], float]:
-        """`front` of the padded shape, as a fast scalar function with remembered values."""
+        """A front of w pivots and m rows with its move, as a function that remembers."""
         remembered: dict[tuple[int, int], float] = {}
 
         def price(w: int, m: int) -> float:
             key = (w, m)
             if key not in remembered:
-                remembered[key] = float(self.front(*padded_shape(w, m)))
+                remembered[key] = float(self.front(*padded_shape(w, m)) + self.moved(m))
             return remembered[key]
 
         return price

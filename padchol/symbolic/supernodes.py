@@ -105,14 +105,12 @@ def with_rows(first: np.ndarray, parent: np.ndarray, i: np.ndarray, k: np.ndarra
     return Supernodes(first, parent, row_ptr, keys - owner * n)
 
 
-def order_columns(
-    exact: Supernodes, i: np.ndarray, k: np.ndarray
-) -> tuple[Supernodes, np.ndarray]:
+def order_columns(exact: Supernodes, i: np.ndarray, k: np.ndarray) -> tuple[Supernodes, np.ndarray]:
     """Columns of each supernode sorted by their first neighbour, so that rows form runs.
 
     A column's first neighbour among the (i, k) of A is where its row of L begins: columns that
     begin in one subtree come to lie side by side, and the updates of that subtree move in longer
-    runs (the aim of Jacquelin, Ng & Peyton 2018, SIAM J. Matrix Anal. 39(3), who refine
+    runs (the aim of Jacquelin, Ng & Peyton 2018, 7th SIAM Workshop on CSC, 76-86, who refine
     partitions). Returns `order`: new position t is column order[t] before.
     """
     n = int(exact.first[-1])
