@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from padchol.plan import exact_supernodes
-from padchol.symbolic.costs import SIZES, CostModel, padded
+from padchol.symbolic.costs import SIZES, CostModel, padded, padded_shape
+from padchol.symbolic.layout import BLOCK
 from padchol.symbolic.schedule import MAX_BINS, heights, schedule
 from padchol.symbolic.supernodes import Supernodes, relax
 
@@ -45,6 +46,7 @@ def check(nodes):
         assert bin.chunk_ptr.shape == (made.levels + 1,)
         assert bin.chunk_ptr[0] == 0
         assert bin.chunks * bin.C == bin.fronts.size
+        assert [int(x) for x in padded_shape(bin.W, bin.M)] == [bin.W, bin.M]
         for l in range(made.levels):
             start, stop = bin.chunk_ptr[l : l + 2]
             assert start <= stop
@@ -115,10 +117,40 @@ def test_a_front_wider_than_the_list_of_sizes():
     assert max(bin.W for bin in made.bins) >= 5000
 
 
+def size_step(size: int) -> int:
+    """How far padded sizes are apart here: an eighth of the next power of two, 4 to 512."""
+    return min(max(2 ** (max(size - 1, 0).bit_length() - 3), 4), 512)
+
+
 @given(st.integers(0, 20_000))
 def test_padded_sizes(size):
     found = int(padded(size))
-    assert found >= size
+    step = size_step(size)
+    assert found == -(-size // step) * step
     assert padded(found) == found
-    assert found % (8 if found <= 64 else 32) == 0
-    assert found <= max(size + 7, 1.5 * size)
+    assert found <= max(size + 3, 1.25 * size)
+
+
+def test_listed_sizes_are_padded_sizes():
+    assert (np.diff(SIZES) > 0).all()
+    np.testing.assert_array_equal(padded(SIZES), SIZES)
+
+
+shapes = st.tuples(st.integers(1, 5000), st.one_of(st.integers(0, 20), st.integers(0, 5000)))
+
+
+@given(st.lists(shapes, min_size=1, max_size=5))
+def test_padded_shapes(drawn):
+    """None below stays none; else there is room for a block below, and no more than that needs."""
+    w, m = np.array(drawn).T
+    W, M = padded_shape(w, m)
+    np.testing.assert_array_equal(W, padded(w))
+    np.testing.assert_array_equal(M == 0, m == 0)
+    some = m > 0
+    assert (M[some] >= BLOCK).all()
+    np.testing.assert_array_equal(M[m > BLOCK], padded(m[m > BLOCK]))
+    assert (M[m <= BLOCK] <= BLOCK).all()
+    for again, once in zip(padded_shape(W, M), (W, M), strict=True):
+        np.testing.assert_array_equal(again, once)
+    for k, (one_w, one_m) in enumerate(drawn):
+        assert [int(x) for x in padded_shape(one_w, one_m)] == [W[k], M[k]]

@@ -63,6 +63,53 @@ def test_place_is_the_row_in_the_front(S):
         np.testing.assert_array_equal(places, np.arange(front.size))
 
 
+def check_ordered(S):
+    """Columns sorted within their supernodes by where their rows of A begin."""
+    exact, post = exact_supernodes(oracle.as_pattern(S), np.arange(len(S)))
+    moved = S[np.ix_(post, post)]
+    i, k = np.nonzero(np.tril(moved, -1))
+    ordered, order = supernodes.order_columns(exact, i, k)
+    n = len(S)
+    np.testing.assert_array_equal(np.sort(order), np.arange(n))
+    for name in ("first", "parent", "row_ptr"):  # the tree and its sizes stay
+        np.testing.assert_array_equal(getattr(ordered, name), getattr(exact, name))
+    np.testing.assert_array_equal(exact.of_column[order], exact.of_column)
+    begin = np.array([moved[j, : j + 1].argmax() if j else 0 for j in range(n)], np.int64)
+    held = np.zeros((n, n), bool)  # what the fronts have room for
+    for s in range(exact.parent.size):
+        columns = order[exact.first[s] : exact.first[s + 1]]
+        keys = list(zip(begin[columns], columns, strict=True))
+        assert keys == sorted(keys)  # those that begin alike stay as they were
+        before = exact.rows[exact.row_ptr[s] : exact.row_ptr[s + 1]]
+        after = ordered.rows[ordered.row_ptr[s] : ordered.row_ptr[s + 1]]
+        assert (np.diff(after) > 0).all()
+        assert set(order[after]) == set(before)
+        pivots = np.arange(exact.first[s], exact.first[s + 1])
+        held[np.ix_(np.append(pivots, after), pivots)] = True
+    L = oracle.eliminate(moved[np.ix_(order, order)])
+    assert not (L & ~held).any()
+    return order
+
+
+@pytest.mark.parametrize("S", PATTERNS)
+def test_ordered_columns_of_examples(S):
+    check_ordered(S)
+
+
+@oracle.quick
+@given(oracle.patterns())
+def test_columns_are_ordered_within_their_supernodes(S):
+    check_ordered(S)
+
+
+def test_columns_that_begin_in_one_subtree_come_to_lie_side_by_side():
+    """Two leaves under one dense supernode, each joined to every other column of it."""
+    S = oracle.edges(8, [(0, 2), (0, 4), (0, 6), (1, 3), (1, 5), (1, 7)])
+    S[2:, 2:] = True
+    order = check_ordered(S)
+    assert {tuple(order[2:5]), tuple(order[5:])} == {(2, 4, 6), (3, 5, 7)}
+
+
 def check_relaxed(S, model):
     exact, L = exact_of(S)
     relaxed, order = supernodes.relax(exact, model)

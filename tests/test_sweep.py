@@ -1,4 +1,13 @@
-"""The two sweeps: against a plain loop over fronts, adjoint to one another, and tight padding."""
+"""The two sweeps: against elimination in a dense array, adjoint to one another, and tight padding.
+
+The kernels here are linear. A front hands up, with node its final value, masked to what counts,
+
+    panel     p_i = sum_w weight_iw node_iw of its rows below, then  (p_i (j + 1) + (i + 2) p_j) / 8
+    pivots    p   = sum_w weight_w node_w, then  (i + 1) p / 8
+
+The weights are a leaf, zero at padding. Every other place that does not count starts as NaN: both
+ends of a storage, padded fronts, rows and columns, and what lies above the diagonal.
+"""
 
 from __future__ import annotations
 
@@ -9,122 +18,184 @@ import pytest
 import support
 
 import padchol
+from padchol.numeric import binding, factorise, solve
 from padchol.numeric import sweep as sweeps
 from padchol.numeric.binding import sweep
 from padchol.numeric.sweep import Sweep
-from padchol.symbolic.layout import ZEROS
-from padchol.symbolic.unfold import front_parents, front_rows
+from padchol.symbolic.layout import BLOCK
+from padchol.symbolic.unfold import front_rows
 
 TREES = ("grid2", "path", "forest", "disconnected", "diagonal")
+K = 3  # columns of vectors
 
 
-def gather_up(bin, xs, message):
-    """Own entries plus the children's; the rows below go on to the parent."""
-    total = low(xs[0] + joined(bin, message))
-    below = slice(bin.W, None)
-    return (total,), (total[:, below, below] if square(total) else total[:, below],)
+def weighted(node, weight, axis):
+    return jnp.sum(jnp.where(weight == 0, 0, node * weight), axis)
 
 
-def spread_down(bin, xs, message):
-    """The adjoint: own entries plus, at the rows below, those of the parent."""
-    pad = ((0, 0), (bin.W, 0), (bin.W, 0) if square(xs[0]) else (0, 0))
-    total = low(xs[0] + jnp.pad(message[0], pad))
-    if not square(total):
-        return (total,), (total,)
-    return (total,), (total[:, :, : bin.W], total[:, bin.W :, bin.W :])
+def ramp(bin):
+    return 1.0 + jnp.arange(bin.M)
 
 
-def joined(bin, message):
-    """A message on a whole front as one array: its pivot columns, and the rest beside them."""
-    if len(message) == 1:
-        return message[0]
-    columns, rest = message
-    return jnp.concatenate([columns, jnp.pad(rest, ((0, 0), (bin.W, 0), (0, 0)))], 2)
+def panel_up(bin, args):
+    node, weight = jnp.tril(args[0]), args[1]
+    p = weighted(node, weight, 2)[:, bin.W :]
+    i = ramp(bin)
+    return (node,), (p[:, :, None] * i + (i[:, None] + 1) * p[:, None, :]) / 8
 
 
-def square(x) -> bool:
-    return x.shape[-1] == x.shape[-2]
+def noisy_panel_up(bin, args):
+    """`panel_up`, with NaN wherever a sweep may find anything."""
+    (node,), update = panel_up(bin, args)
+    above = jnp.triu(jnp.ones(update.shape, bool), 1)
+    pivots = jnp.triu(jnp.ones(node.shape, bool), 1)
+    return (jnp.where(pivots, jnp.nan, node),), jnp.where(above, jnp.nan, update)
 
 
-def low(x):
-    """Matrix messages count on and below the diagonal only."""
-    return jnp.tril(x) if square(x) else x
+def panel_down(bin, args, below):
+    node, weight = args
+    i, below = ramp(bin), jnp.tril(below)
+    p = (below @ i + jnp.swapaxes(below, 1, 2) @ (i + 1)) / 8
+    moved = weight[:, bin.W :] * p[:, :, None]
+    return (jnp.tril(node) + jnp.pad(moved, ((0, 0), (bin.W, 0), (0, 0))),)
 
 
-def leaves(plan, rank: int, seed: int) -> list[np.ndarray]:
-    """Random entries of every front, (F, D, 3) or (F, D, D), zero at padding."""
-    rng = np.random.default_rng(seed)
-    out = []
+def pivots_up(bin, args):
+    p = weighted(*args, 1)
+    return (args[0],), ramp(bin)[:, None] * p[:, None] / 8
+
+
+def pivots_down(bin, args, below):
+    node, weight = args
+    return (node + weight * jnp.einsum("i,cik->ck", ramp(bin), below)[:, None] / 8,)
+
+
+UP = {"panel": panel_up, "pivots": pivots_up}
+DOWN = {"panel": panel_down, "pivots": pivots_down}
+kinds = pytest.mark.parametrize("kind", ["panel", "pivots"])
+trees = pytest.mark.parametrize("name", TREES)
+
+
+def laid_out(plan, kind, ends, values):
+    """A storage that holds values(bin, rows of its fronts), and `ends` at both ends."""
+    out = np.full(plan.layout.length(kind), ends)
     for bin, rows in zip(plan.layout.bins, front_rows(plan.layout, plan.table), strict=True):
-        real = rows < plan.n
-        x = rng.normal(size=(bin.fronts, bin.D, bin.D if rank == 2 else 3))
-        x = x * real[:, :, None]
-        out.append(np.tril(x * real[:, None, :]) if rank == 2 else x)
+        shape = (bin.fronts, *bin.shape(kind, 1))
+        start = plan.layout.start(kind, bin.index)
+        filled = np.broadcast_to(values(bin, rows), shape).ravel()
+        out[start : start + filled.size] = filled
     return out
 
 
-def swept(plan, kernel, rank: int, x: list) -> list[np.ndarray]:
-    up = kernel is gather_up
-    spec = Sweep(plan.layout, kernel, up, rank, 3 if rank == 1 else 0, (True,))
-    return [np.asarray(y) for y in sweep(spec, jnp.asarray(plan.table), [x])[0]]
+def places(plan, kind):
+    """Row and column of the matrix at each place of a storage, n where there is none.
+
+    A place of panels counts on and below the diagonal; one of pivots has column 0.
+    """
+    n = plan.n
+    row = laid_out(plan, kind, n, lambda bin, rows: rows[:, : bin.shape(kind, 1)[0], None])
+    if kind == "pivots":
+        return row, np.where(row < n, 0, n)
+    return row, laid_out(
+        plan, kind, n, lambda bin, rows: np.where(above(bin), n, rows[:, None, : bin.W])
+    )
 
 
-def by_fronts(plan, x: list[np.ndarray]) -> list[np.ndarray]:
-    """`gather_up` front after front, entries matched by their row of the matrix."""
-    rows = [r for bin in front_rows(plan.layout, plan.table) for r in bin]
-    total = [t.copy() for bin in x for t in bin]
-    parents = front_parents(plan.layout, plan.table)
-    owner = [bin for bin in plan.layout.bins for _ in range(bin.fronts)]
-    real = [t for t in range(len(rows)) if rows[t][0] < plan.n]
-    for t in sorted(real, key=lambda t: rows[t][0]):  # children have the earlier pivots
-        if parents[t] >= len(rows):
-            continue
-        W = owner[t].W
-        mine = W + np.flatnonzero(rows[t][W:] < plan.n)
-        home = [np.flatnonzero(rows[parents[t]] == r)[0] for r in rows[t][mine]]
-        if total[t].shape[-1] == owner[t].D:
-            total[parents[t]][np.ix_(home, home)] += total[t][np.ix_(mine, mine)]
+def above(bin):
+    """Places of a panel above the diagonal."""
+    return np.arange(bin.D)[:, None] < np.arange(bin.W)
+
+
+def counting(plan, kind):
+    row, column = places(plan, kind)
+    return (row < plan.n) & (column < plan.n)
+
+
+def random_storage(plan, kind, seed, padding=np.nan):
+    """Random where a place counts, `padding` elsewhere."""
+    length = plan.layout.length(kind)
+    x = np.random.default_rng(seed).normal(size=(length,) if kind == "panel" else (length, K))
+    x[~counting(plan, kind)] = padding
+    return x
+
+
+def spec_of(plan, kind, kernel):
+    up = kernel not in DOWN.values()
+    return Sweep(plan.layout, kernel, up, kind, K, (kind,), (), (True, False))
+
+
+def swept(plan, kind, kernel, x):
+    """What counts of the final storage, zero elsewhere."""
+    weight = random_storage(plan, kind, 9, padding=0)
+    found = np.array(sweep(spec_of(plan, kind, kernel), plan.table, x, weight)[0])
+    found[~counting(plan, kind)] = 0
+    return found
+
+
+def eliminated(plan, kind, x):
+    """The up sweep, front after front, in arrays indexed by rows and columns of the matrix."""
+    counts = counting(plan, kind)
+    row, column = (each[counts] for each in places(plan, kind))
+    held, weight = np.zeros((2, plan.n, plan.n) if kind == "panel" else (2, plan.n, 1, K))
+    held[row, column] = x[counts]
+    weight[row, column] = random_storage(plan, kind, 9)[counts]
+    bins = zip(plan.layout.bins, front_rows(plan.layout, plan.table), strict=True)
+    fronts = [(rows[: bin.W], rows[bin.W :]) for bin, stacked in bins for rows in stacked]
+    for pivots, below in sorted(fronts, key=lambda front: front[0].min()):  # children come first
+        pivots, below = pivots[pivots < plan.n], below[below < plan.n]
+        i = 1 + np.arange(below.size)
+        if kind == "panel":
+            mine = np.ix_(below, pivots)
+            p = (held[mine] * weight[mine]).sum(1)
+            held[np.ix_(below, below)] += np.tril(p[:, None] * i + (i[:, None] + 1) * p) / 8
         else:
-            total[parents[t]][home] += total[t][mine]
-    sizes = np.cumsum([bin.fronts for bin in plan.layout.bins])[:-1]
-    return [np.stack(total[i:j]) for i, j in zip([0, *sizes], [*sizes, len(total)], strict=True)]
+            held[below] += i[:, None, None] * (held[pivots] * weight[pivots]).sum(0) / 8
+    expected = np.zeros_like(x)
+    expected[counts] = held[row, column]
+    return expected
 
 
-@pytest.mark.parametrize("rank", [1, 2])
-@pytest.mark.parametrize("name", TREES)
-def test_up_is_a_loop_over_fronts(name, rank):
-    """Row 15: the sweep adds every child's rows where a plain loop adds them."""
+@trees
+@pytest.mark.parametrize("kernel", [panel_up, noisy_panel_up, pivots_up])
+def test_up_is_a_loop_over_fronts(name, kernel):
+    """Row 15: the sweep adds every update where elimination in a dense array adds it."""
     _, plan, _ = support.case(name)
-    x = leaves(plan, rank, 0)
-    for found, expected in zip(swept(plan, gather_up, rank, x), by_fronts(plan, x), strict=True):
-        np.testing.assert_allclose(found, expected, atol=1e-12)
+    kind = "pivots" if kernel is pivots_up else "panel"
+    x = random_storage(plan, kind, 0)
+    expected = eliminated(plan, kind, x)
+    assert np.isfinite(expected).all()
+    if name != "diagonal":  # where nothing moves
+        assert support.relative(expected, np.nan_to_num(x)) > 1e-3
+    assert support.relative(swept(plan, kind, kernel, x), expected) < 1e-13
 
 
-@pytest.mark.parametrize("rank", [1, 2])
-@pytest.mark.parametrize("name", TREES)
-def test_up_and_down_are_adjoint(name, rank):
-    """Row 23: <up x, y> = <x, down y>, the two sweeps written apart."""
+@trees
+@kinds
+def test_up_and_down_are_adjoint(name, kind):
+    """Row 23: <up x, y> = <x, down y>, the two kernels written apart."""
     _, plan, _ = support.case(name)
-    x, y = leaves(plan, rank, 0), leaves(plan, rank, 1)
-    up, down = swept(plan, gather_up, rank, x), swept(plan, spread_down, rank, y)
-    left = sum(np.vdot(a, b) for a, b in zip(up, y, strict=True))
-    right = sum(np.vdot(a, b) for a, b in zip(x, down, strict=True))
-    norm = np.linalg.norm
-    size = sum(norm(a) * norm(b) for a, b in zip(up + x, y + down, strict=True))
-    assert abs(left - right) <= 1e-10 * size
+    x, y = random_storage(plan, kind, 0), random_storage(plan, kind, 1)
+    up, down = swept(plan, kind, UP[kind], x), swept(plan, kind, DOWN[kind], y)
+    x, y = np.nan_to_num(x), np.nan_to_num(y)
+    left, right = np.vdot(up, y), np.vdot(x, down)
+    size = sum(np.linalg.norm(a) * np.linalg.norm(b) for a, b in ((up, y), (x, down)))
+    assert abs(left - right) <= 1e-13 * size
+    if name != "diagonal":  # where nothing moves
+        assert abs(left - np.vdot(x, y)) > 1e-3 * size
 
 
-@pytest.mark.parametrize("rank", [1, 2])
-def test_transpose_of_up_is_down(rank):
+@kinds
+@pytest.mark.parametrize("name", ["grid2", "disconnected"])
+def test_transpose_of_up_is_down(name, kind):
     """Row 23: what JAX makes of the transpose is the sweep written by hand."""
-    _, plan, _ = support.case("grid2")
-    x, y = leaves(plan, rank, 0), leaves(plan, rank, 1)
-    spec = Sweep(plan.layout, gather_up, True, rank, 3 if rank == 1 else 0, (True,))
+    _, plan, _ = support.case(name)
+    y, weight = random_storage(plan, kind, 1), random_storage(plan, kind, 9, padding=0)
+    spec = spec_of(plan, kind, UP[kind])
     table = jnp.asarray(plan.table)
-    transposed = jax.linear_transpose(lambda x: sweep(spec, table, [x])[0], x)
-    (found,) = jax.jit(transposed)([jnp.asarray(each) for each in y])
-    for a, b in zip(found, swept(plan, spread_down, rank, y), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-12)
+    transposed = jax.linear_transpose(lambda x: sweep(spec, table, x, weight)[0], y)
+    found = np.array(jax.jit(transposed)(jnp.asarray(y))[0])
+    found[~counting(plan, kind)] = 0
+    assert support.relative(found, swept(plan, kind, DOWN[kind], y)) < 1e-13
 
 
 def test_depths():
@@ -135,59 +206,103 @@ def test_depths():
     assert sum(bin.chunks for bin in plan.layout.bins) == plan.layout.levels
 
 
-class PoisonedZeros:
-    """jax.numpy for `padchol.numeric.sweep`, whose buffers start as `value`, not zero.
+class Poison:
+    """Puts `value` wherever nothing that counts may be read, and 1e30 where it must meet a zero.
 
-    Only what `run` allocates is poisoned: message buffers from address ZEROS on, and outputs. The
-    fronts that one chunk accumulates into are zeroed on purpose and stay so.
+    value (NaN, too), under every sweep that JAX makes of one, in storages and leaves that go in:
+    both ends and padded fronts, their pivots included; and all of a leaf that comes out, before it
+    is written. In the panels of A and of its tangents, also what lies above the diagonal.
+
+    1e30: padded rows below of the panels of A, which meet zeros read below; padded pivots of a
+    vector, which meet zeros of L. Neither may be NaN, as NaN times zero is NaN. What remains has to
+    be as it is: the pivot columns of padding in a real front, which are those of the identity.
     """
 
-    def __init__(self, value: float, buffers: set[int]):
-        self.value, self.buffers, self.inside, self.count = value, buffers, False, 0
+    def __init__(self, plan, value: float, patch):
+        n, self.value, self.inside = plan.n, value, False
+        self.sweeps = self.outputs = self.starts = 0
+        self.idle = {
+            kind: laid_out(plan, kind, True, lambda bin, rows: rows[:, :1, None] == n)
+            for kind in ("panel", "update", "pivots", "rows")
+        }
+        self.above = laid_out(plan, "panel", False, lambda bin, rows: above(bin))
+        row = laid_out(plan, "panel", -1, lambda bin, rows: np.arange(bin.D)[:, None] - bin.W)
+        self.below = (row >= 0) & (places(plan, "panel")[0] == n)
+        self.padded_pivots = ~counting(plan, "pivots")
+        self.true = binding.run, sweeps._chunk, factorise.to_panels, solve.to_pivots
+        patch.setattr(binding, "run", self.run)
+        patch.setattr(sweeps, "_chunk", self.chunk)
+        patch.setattr(sweeps, "jnp", self)
+        patch.setattr(factorise, "to_panels", self.to_panels)
+        patch.setattr(solve, "to_pivots", self.to_pivots)
 
-    def __getattr__(self, name):
+    def __getattr__(self, name):  # the rest of jax.numpy
         return getattr(jnp, name)
 
+    def run(self, spec, table, storage, leaves):
+        self.sweeps += 1
+
+        def put(kind, x, axes):
+            mask = self.idle[kind].reshape(-1, *(1,) * (x.ndim - axes - 1))
+            return jnp.where(mask, self.value, x)
+
+        taken = enumerate(zip(spec.takes, leaves, strict=True))
+        leaves = [put(kind, leaf, len(spec.lead_of(i))) for i, (kind, leaf) in taken]
+        return self.true[0](spec, table, put(spec.node, storage, len(spec.lead)), leaves)
+
+    def chunk(self, *args):
+        """What one chunk accumulates into is zeroed on purpose and stays so."""
+        self.inside = True
+        try:
+            return self.true[1](*args)
+        finally:
+            self.inside = False
+
     def zeros(self, shape, dtype=None):
-        if self.inside:
-            return jnp.zeros(shape, dtype)
-        self.count += 1
-        full = jnp.full(shape, self.value, dtype)
-        return full.at[:ZEROS].set(0) if shape[0] in self.buffers else full
+        self.outputs += not self.inside
+        return jnp.full(shape, 0 if self.inside else self.value, dtype)
 
-    def chunk(self, call):
-        def marked(*args):
-            self.inside = True
-            try:
-                return call(*args)
-            finally:
-                self.inside = False
+    def to_panels(self, plan, a, pivots=0):
+        self.starts += 1
+        x = jnp.where(self.above, self.value, self.true[2](plan, a, pivots))
+        return jnp.where(self.below, 1e30, x) if pivots else x
 
-        return marked
+    def to_pivots(self, plan, v):
+        self.starts += 1
+        return jnp.where(self.padded_pivots[:, None], 1e30, self.true[3](plan, v))
 
 
 @pytest.mark.parametrize("name", ["disconnected", pytest.param("grid2", marks=pytest.mark.slow)])
 def test_padding_never_leaks(name, monkeypatch):
-    """Row 20: buffers and outputs that start as NaN or 1e30 change no bit of any result."""
+    """Row 20: NaN and 1e30 in padding, trash and unwritten memory change no bit of any result.
+
+    What they replace, and what cannot be replaced: see `Poison`.
+    """
     _, plan, a = support.case(name)
     b = support.right_hand_side(plan)
-    buffers = {size for _, size in plan.layout.buffers}
-    assert buffers.isdisjoint(bin.fronts for bin in plan.layout.bins)
+    direction = support.random_like(a, 3)
 
     def everything(a):
-        found = support.outputs(plan, a, b)
-        third = jax.grad(lambda a: jnp.sum(padchol.cholesky(plan, a).selected_inverse() ** 2))
-        return [*found.values(), third(a)]
+        def gradient(a):  # of a function of the gradient of the log-determinant
+            return jax.grad(lambda a: jnp.sum(padchol.cholesky(plan, a).selected_inverse() ** 2))(a)
+
+        F = padchol.cholesky(plan, a)
+        third = jax.jvp(gradient, (a,), (direction,))[1]
+        sample = F.sample(jax.random.key(0), (2,))
+        pulled = jax.grad(lambda b: jnp.sum(padchol.cholesky(plan, a).solve(b) ** 2))(b)
+        return [F.values, *support.outputs(plan, a, b).values(), sample, pulled, gradient(a), third]
 
     clean = jax.jit(lambda a: everything(a))(a)
-    chunk = sweeps._chunk
     for value in (np.nan, 1e30):
-        poisoned = PoisonedZeros(value, buffers)
-        monkeypatch.setattr(sweeps, "jnp", poisoned)
-        monkeypatch.setattr(sweeps, "_chunk", poisoned.chunk(chunk))
-        found = jax.jit(lambda a: everything(a))(a)
-        monkeypatch.undo()
-        assert poisoned.count > 10
+        jax.clear_caches()
+        with monkeypatch.context() as patch:
+            poison = Poison(plan, value, patch)
+            found = jax.jit(lambda a: everything(a))(a)
+        jax.clear_caches()
+        assert min(poison.sweeps, poison.outputs, poison.starts) > 4
+        assert poison.idle["panel"].sum() > 2 * BLOCK  # padded fronts, not only both ends
+        assert poison.below.any()
+        assert np.any(poison.padded_pivots & ~poison.idle["pivots"])
         for x, y in zip(found, clean, strict=True):
             assert np.isfinite(y).all()
             np.testing.assert_array_equal(x, y)

@@ -1,4 +1,8 @@
-"""Index tables of plans: everything in one right place, in range, and within int32."""
+"""Index tables of plans: everything in one right place, in range, and within int32.
+
+An *entry* of L or of an update is named by one number, row * n + column, both in the order in which
+supernodes count (row >= column); -1 stands for padding.
+"""
 
 import itertools
 
@@ -10,11 +14,12 @@ from hypothesis import strategies as st
 
 import padchol
 from padchol.plan import exact_supernodes
-from padchol.symbolic import tables
+from padchol.symbolic import blocks, tables
 from padchol.symbolic.costs import CostModel
 from padchol.symbolic.etree import permuted_lower
-from padchol.symbolic.layout import INT32_MAX, Section, Writer, fits_int32
-from padchol.symbolic.schedule import schedule
+from padchol.symbolic.layout import BLOCK, INT32_MAX, Section, Writer, fits_int32
+from padchol.symbolic.placement import Placement
+from padchol.symbolic.schedule import Bin, schedule
 from padchol.symbolic.supernodes import Supernodes, relax
 from padchol.symbolic.unfold import front_levels, front_parents, read
 
@@ -22,10 +27,16 @@ LARGER = st.one_of(oracle.patterns(60), oracle.grids(100), oracle.forest(80))
 
 
 class Machine:
-    """The tables of one pattern, and what a sweep needs of them, in plain numpy."""
+    """The tables of one pattern, and the storages they point into, in plain numpy.
+
+    held    entry of L at each place of the panel storage; above the diagonal of a pivot block the
+            mirror image of what lies below, as a row < column
+    pivot   column at each row of the pivot storage
+    unit    diagonals of padded pivots
+    """
 
     def __init__(self, S, relaxed):
-        n = len(S)
+        n = self.n = len(S)
         pattern = oracle.as_pattern(S)
         nodes, post = exact_supernodes(pattern, np.arange(n))
         if relaxed:
@@ -35,101 +46,150 @@ class Machine:
         self.entries = np.concatenate([i, np.arange(n)]), np.concatenate([k, np.arange(n)])
         plan = schedule(nodes, CostModel())
         self.layout, self.table = tables.build(nodes, plan, post, *self.entries)
-        self.n, self.post = n, post
-        self.parent = front_parents(self.layout, self.table)
-        self.level = front_levels(self.layout, self.table)
-        self.rows = [padded_rows(nodes, bin, post) for bin in plan.bins]
-        counts = [bin.fronts for bin in self.layout.bins]
-        self.offset = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        self.bin_of = np.repeat(np.arange(len(counts)), counts)
+        self.post, self.nodes = post, nodes
+        self.rows = [padded_rows(nodes, bin) for bin in plan.bins]
+        self.held = np.full(self.layout.length("panel"), -1)
+        self.pivot = np.full(self.layout.length("pivots"), -1)
+        at, row, unit = BLOCK, 1, []
+        for bin, rows in zip(plan.bins, self.rows, strict=True):
+            for front in rows:
+                columns = front[: bin.W]
+                both = (front[:, None] >= 0) & (columns >= 0)
+                self.held[at : at + front.size * bin.W] = np.where(
+                    both, front[:, None] * n + columns, -1
+                ).ravel()
+                self.pivot[row : row + bin.W] = columns
+                unit += [at + c * bin.W + c for c in range(bin.W) if columns[c] < 0]
+                at += front.size * bin.W
+                row += bin.W
+        self.unit = np.array(unit, np.int64)
+        assert (at + BLOCK, row) == (self.held.size, self.pivot.size)
 
-    def take(self, section, index, size):
-        return self.table[section.start + index * size :][:size].astype(np.int64)
-
-    def one(self, section, index):
-        return int(self.take(section, index, 1)[0])
-
-    def bin(self, front):
-        """Its bin, and its number in there."""
-        b = int(self.bin_of[front])
-        return self.layout.bins[b], front - int(self.offset[b])
-
-    def below(self, front):
-        """Rows below that are not padding."""
-        bin, at = self.bin(front)
-        return self.one(bin.at["below"], at)
-
-    def chunks(self, up):
-        """(bin, chunk), in the order in which a sweep runs them."""
-        layout = self.layout
-        ptr = read(self.table, layout.chunk_ptr).reshape(layout.levels + 1, -1)
-        found = [
-            (bin, chunk)
-            for level in range(layout.levels)
-            for b, bin in enumerate(layout.bins)
-            for chunk in range(int(ptr[level, b]), int(ptr[level + 1, b]))
-        ]
-        return found if up else found[::-1]
+    def read(self, section):
+        return read(self.table, section)
 
 
-def padded_rows(nodes, bin, post):
-    """(F, D): rows of each front in plan order, n at padding: pivots first, then the rows below."""
-    rows = np.full((bin.fronts.size, bin.W + bin.M), post.size)
+def padded_rows(nodes, bin):
+    """(F, D): rows of each front, -1 at padding: pivots first, then the rows below."""
+    rows = np.full((bin.fronts.size, bin.W + bin.M), -1)
     for at, s in enumerate(bin.fronts):
         if s >= 0:
             below = nodes.rows[nodes.row_ptr[s] : nodes.row_ptr[s + 1]]
-            rows[at, : nodes.width[s]] = post[nodes.first[s] : nodes.first[s + 1]]
-            rows[at, bin.W : bin.W + below.size] = post[below]
+            rows[at, : nodes.width[s]] = np.arange(nodes.first[s], nodes.first[s + 1])
+            rows[at, bin.W : bin.W + below.size] = below
     return rows
 
 
 @oracle.quick
 @given(LARGER, st.booleans())
-def test_parents_sit_higher_and_every_pivot_in_one_place(S, relaxed):
+def test_ancestors_sit_higher_and_every_pivot_in_one_place(S, relaxed):
     machine = Machine(S, relaxed)
-    layout, table = machine.layout, machine.table
-    child = np.flatnonzero(machine.parent < machine.parent.size)
-    assert (machine.level[machine.parent[child]] > machine.level[child]).all()
-    pivots = [read(table, bin.at["pivot"]) for bin in layout.bins]
-    stacked = np.concatenate([np.zeros(0, np.int64), *pivots])
-    np.testing.assert_array_equal(np.sort(stacked[stacked < machine.n]), np.arange(machine.n))
-    np.testing.assert_array_equal(stacked[read(table, layout.location)], np.arange(machine.n))
-    for bin, mine, rows in zip(layout.bins, pivots, machine.rows, strict=True):
-        np.testing.assert_array_equal(mine.reshape(-1, bin.W), rows[:, : bin.W])
+    layout, table, n = machine.layout, machine.table, machine.n
+    level, parent = front_levels(layout, table), front_parents(layout, table)
+    child = np.flatnonzero(parent < parent.size)
+    assert (level[parent[child]] > level[child]).all()
+    fronts = [row for rows in machine.rows for row in rows]
+    widths = [bin.W for bin in layout.bins for _ in range(bin.fronts)]
+    level_of = np.full(n, -1)
+    for front, width, mine in zip(fronts, widths, level, strict=True):
+        pivots = front[:width][front[:width] >= 0]
+        assert (level_of[pivots] == -1).all()
+        level_of[pivots] = mine
+    assert (level_of >= 0).all()
+    for front, width, mine in zip(fronts, widths, level, strict=True):
+        below = front[width:][front[width:] >= 0]
+        assert (level_of[below] > mine).all()  # every one of them receives a part of the update
+    np.testing.assert_array_equal(
+        machine.pivot[machine.read(layout.location)[machine.post]], np.arange(n)
+    )
 
 
 @oracle.quick
 @given(LARGER, st.booleans())
-def test_every_value_enters_one_front_at_its_row_and_column(S, relaxed):
+def test_values_diagonals_and_rows_below_are_found_where_they_lie(S, relaxed):
     machine = Machine(S, relaxed)
-    high, low = machine.post[machine.entries[0]], machine.post[machine.entries[1]]
-    seen = []
+    layout, n = machine.layout, machine.n
+    high, low = machine.entries
+    value, diagonal = machine.read(layout.value), machine.read(layout.diagonal)
+    np.testing.assert_array_equal(machine.held[value], high * n + low)
+    np.testing.assert_array_equal(
+        machine.held[diagonal[machine.post]], np.arange(n) * n + np.arange(n)
+    )
+    np.testing.assert_array_equal(np.sort(machine.read(layout.unit)), machine.unit)
+    assert np.unique(value).size == value.size
+    for bin, rows in zip(layout.bins, machine.rows, strict=True):
+        below, expected = machine.read(bin.rows), rows[:, bin.W :].ravel()
+        np.testing.assert_array_equal(machine.pivot[below], expected)
+        assert (below[expected < 0] == 0).all()
+
+
+def moves(machine, bin):
+    """Every move of one bin: front, row and column of the update, place in the panel storage.
+
+    All addresses are followed as a sweep follows them, those masked out as well: in range.
+    """
+    table = bin.blocks
+    ptr = machine.read(table.ptr)
+    assert (ptr.size, ptr[0]) == (bin.chunks + 1, 0)
+    assert (np.diff(ptr) >= 0).all()
+    count = int(ptr[-1]) * table.T
+    assert (table.source.size, table.columns.size) == (count, count)
+    assert table.target.size == count * BLOCK
+    chunk = np.repeat(np.arange(bin.chunks), np.diff(ptr) * table.T)
+    lane = np.arange(BLOCK)
+    source = machine.read(table.source)[:, None, None] + bin.M * lane[:, None] + lane
+    target = machine.read(table.target).reshape(-1, BLOCK)
+    bits = machine.read(table.columns)[:, None] >> lane & 1
+    counts = (bits == 1)[:, None, :] & (target != 0)[:, :, None]
+    place = target[:, :, None] + lane
+    assert source.size == 0 or (source.min() >= 0 and source.max() < bin.C * bin.M**2)
+    assert place.size == 0 or (place.min() >= 0 and place.max() < machine.held.size)
+    assert (target[target != 0] >= 1).all()
+    front = (chunk * bin.C)[:, None, None] + source // bin.M**2
+    within = source % bin.M**2
+    found = [x[counts] for x in (front, within // bin.M, within % bin.M, place)]
+    idle = ~counts.any((1, 2))  # fills up the last tile of a chunk
+    assert (np.bincount(chunk[idle], minlength=1) < table.T).all()
+    assert not machine.read(table.source)[idle].any()
+    assert not target[idle].any()
+    return found
+
+
+@oracle.quick
+@given(LARGER, st.booleans())
+def test_every_entry_of_every_update_moves_once_into_its_place(S, relaxed):
+    machine = Machine(S, relaxed)
+    n = machine.n
     for bin, rows in zip(machine.layout.bins, machine.rows, strict=True):
-        value, entry, slot, member = (
-            read(machine.table, bin.at[name]) for name in ("value", "entry", "slot", "member")
-        )
-        real = np.flatnonzero(value < high.size)
-        front = real // (value.size // bin.fronts)
-        np.testing.assert_array_equal(rows[front, entry[real] // bin.W], high[value[real]])
-        np.testing.assert_array_equal(rows[front, entry[real] % bin.W], low[value[real]])
-        np.testing.assert_array_equal(np.sort(slot), real)
-        np.testing.assert_array_equal(value[slot], member)
-        seen += member.tolist()
-    assert sorted(seen) == list(range(high.size))
+        below = rows[:, bin.W :]
+        sizes = (below >= 0).sum(1)
+        assert (bin.blocks is None) == (not sizes.any())
+        if bin.blocks is None:
+            assert bin.M == 0
+            continue
+        front, i, j, place = moves(machine, bin)
+        row, column = below[front, i], below[front, j]
+        assert min(row.min(), column.min()) >= 0
+        # also above the diagonal: only ever mirror images within the pivot block of one front
+        np.testing.assert_array_equal(machine.held[place], row * n + column)
+        lower = i >= j
+        moved = list(zip(front[lower], i[lower], j[lower], strict=True))
+        wanted = [(f, i, j) for f, m in enumerate(sizes) for i in range(m) for j in range(i + 1)]
+        assert sorted(moved) == wanted
+        of_column = machine.nodes.of_column
+        assert (of_column[row[~lower]] == of_column[column[~lower]]).all()
 
 
 @pytest.mark.parametrize("order", ["natural", "auto"])
 def test_plan_tables_lie_within_the_flat_array_and_are_int32(order):
     plan = padchol.analyze(oracle.spd(oracle.shuffled(oracle.grid(9, 9), 0)), order=order)
-    sections = [plan.layout.chunk_ptr, plan.layout.location]
-    for bin in plan.layout.bins:
-        sections += [section for _, section in bin.sections]
-        for blocks in (*bin.matrix_blocks, *bin.vector_blocks):
-            sections += [x for x in vars(blocks).values() if isinstance(x, Section)]
+    owners = [plan.layout, *plan.layout.bins, *(bin.blocks for bin in plan.layout.bins)]
+    fields = [x for owner in owners if owner is not None for x in vars(owner).values()]
+    sections = sorted(x for x in fields if isinstance(x, Section))
     assert plan.table.dtype == np.int32
-    assert all(0 <= s.start <= s.start + s.size <= plan.table.size for s in sections)
-    sections.sort()
-    assert all(a.start + a.size <= b.start for a, b in itertools.pairwise(sections))
+    assert len(sections) >= 5 + len(plan.layout.bins) + 4
+    assert (sections[0].start, sum(sections[-1])) == (0, plan.table.size)
+    assert all(a.start + a.size == b.start for a, b in itertools.pairwise(sections))
 
 
 # int32: proved on exact integers, nothing of that size is allocated
@@ -168,11 +228,18 @@ def test_tables_that_are_too_long_together():
         writer.add([0], 0, 0, "one more")
 
 
-def test_a_message_buffer_beyond_int32_is_refused_before_it_is_allocated():
-    m = 50_000  # rows below one pivot: an update of 2.5e9 entries
-    nodes = Supernodes(
-        np.array([0, 1, m + 1]), np.array([1, -1]), np.array([0, m, m]), np.arange(1, m + 1)
-    )
-    every = np.arange(m + 1)
-    with pytest.raises(OverflowError, match="message buffer up2"):
+def test_a_panel_storage_beyond_int32_is_refused_before_it_is_allocated():
+    n = 50_000  # pivots of one front: a panel of 2.5e9 entries
+    nodes = Supernodes(np.array([0, n]), np.array([-1]), np.zeros(2, np.int64), np.zeros(0, int))
+    every = np.arange(n)
+    with pytest.raises(OverflowError, match="panel storage"):
         tables.build(nodes, schedule(nodes, CostModel()), every, every, every)
+
+
+def test_updates_of_a_chunk_beyond_int32_are_refused_before_they_are_allocated():
+    m = 50_000  # rows below one narrow front: an update of 2.5e9 entries
+    one, zero = np.ones(1, np.int64), np.zeros(1, np.int64)
+    where = Placement(zero, zero, 4 * one, m * one, one, BLOCK * one, one, 4 * m, 5)
+    block = blocks.AllBlocks(zero, zero, one, np.zeros((1, BLOCK), np.int64))
+    with pytest.raises(OverflowError, match="block source"):
+        blocks.block_list(Writer(), block, 0, Bin(4, m, 1, zero, np.arange(2)), where)
