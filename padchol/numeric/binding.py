@@ -7,8 +7,8 @@ Derivatives of every order follow from three facts, so no kernel needs a rule of
                 a sweep that is linear in what moves is its own tangent and stores nothing
     transpose   of a linear sweep is a linear sweep in the other direction with the transposed
                 kernel: what was handed up is read below with the same indices
-    batch       of a sweep is a sweep with one more leading axis; with more columns, where only
-                vectors are batched; or a loop, where the working set would leave the cache
+    batch       of a sweep is a sweep with one more leading axis, or with more columns, where only
+                vectors are batched
 
 Memory of a tangent taken through leaves: the nodes before the kernel (and, of a down sweep, what it
 read below), once per order of differentiation.
@@ -18,22 +18,16 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from padchol.numeric.sweep import Kernel, Sweep, run
 from padchol.symbolic.layout import BinLayout
-
-# Length of the panel storage of one matrix up to which a batch is folded into the kernels; above,
-# a loop over the batch is faster (tests/bench/NOTES.md).
-FOLDED_ENTRIES = 100_000
 
 sweep_p = Primitive("padchol_sweep")
 sweep_p.multiple_results = True
@@ -170,8 +164,10 @@ class Transposed:
             leaves = (full[i] for i in range(len(spec.takes)))
             return spec.kernel(bin, (moving[0], *leaves), *below)
 
+        k = args[0].shape[-1]  # of vectors: a batch may have made them more than spec.k
+
         def struct(kind):
-            return jax.ShapeDtypeStruct((bin.C, *bin.shape(kind, spec.k)), args[0].dtype)
+            return jax.ShapeDtypeStruct((bin.C, *bin.shape(kind, k)), args[0].dtype)
 
         moving = (struct(spec.node), *(struct(spec.takes[i]) for i in self.moved))
         read = () if spec.up else (struct(spec.below),)
@@ -219,15 +215,10 @@ def _batch(operands, dims, *, spec: Sweep):
     for i, d in enumerate(dims):
         if d is not None:
             operands[i] = jnp.moveaxis(operands[i], d, 0)
-    if spec.layout.length("panel") > FOLDED_ENTRIES:
-        out = _loop(spec, table, operands, mapped)
-    else:
-        if not mapped[0]:
-            operands[0] = jnp.broadcast_to(operands[0], (size, *operands[0].shape))
-        masks = zip(mapped[1:], spec.batched, strict=True)
-        batched = tuple((has, *mask) for has, mask in masks)
-        folded = replace(spec, lead=(size, *spec.lead), batched=batched)
-        out = sweep_p.bind(table, *operands, spec=folded)
+    if not mapped[0]:
+        operands[0] = jnp.broadcast_to(operands[0], (size, *operands[0].shape))
+    batched = tuple((has, *mask) for has, mask in zip(mapped[1:], spec.batched, strict=True))
+    out = sweep_p.bind(table, *operands, spec=replace(spec, lead=(size, *spec.lead), batched=batched))
     return out, [0] * len(out)
 
 
@@ -258,17 +249,6 @@ def _batch_columns(table, operands, dims, spec: Sweep, size: int):
             operands[i] = jnp.moveaxis(many, 0, 1).reshape(many.shape[1], size * spec.k)
     out = sweep_p.bind(table, *operands, spec=replace(spec, k=size * spec.k))
     return [x.reshape(x.shape[0], size, spec.k) for x in out], [1] * len(out)
-
-
-def _loop(spec: Sweep, table, operands: Sequence, mapped: Sequence[bool]):
-    """Element after element: the batch axis stays outside the sweep."""
-
-    def one(moving):
-        rest = iter(moving)
-        each = [next(rest) if has else x for x, has in zip(operands, mapped, strict=True)]
-        return sweep_p.bind(table, *each, spec=spec)
-
-    return lax.map(one, list(itertools.compress(operands, mapped)))
 
 
 batching.primitive_batchers[sweep_p] = _batch

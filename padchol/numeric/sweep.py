@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -38,6 +38,9 @@ from jax import lax
 from padchol.symbolic.layout import BLOCK, BinLayout, Kind, Layout, Section
 
 Kernel = Callable[..., Any]
+
+# Entries of the panel storages of a group of a batch (tests/bench/NOTES.md, experiment 11).
+FOLDED = 100_000
 
 
 @dataclass(frozen=True)
@@ -81,11 +84,14 @@ class Sweep:
 
 
 def run(sweep: Sweep, table: jax.Array, storage: jax.Array, leaves: Sequence[jax.Array]) -> tuple:
-    """The final storage, and the leaves that come out. Cost: one kernel call per chunk."""
+    """The final storage, and the leaves that come out. Cost: one kernel call per chunk.
+
+    A batch is folded into the chunks, in groups that stay in the cache.
+    """
+    if sweep.lead and (size := _group(sweep)) < sweep.lead[0]:
+        return _by_groups(sweep, size, table, storage, leaves)
     bins, levels = sweep.layout.bins, sweep.layout.levels
-    outputs = tuple(
-        jnp.zeros((*sweep.lead, *sweep.stored(kind)), storage.dtype) for kind in sweep.gives
-    )
+    outputs = _empty(sweep, storage.dtype)
     calls = [_batched_kernel(sweep, bin) for bin in bins]
 
     def one_level(step, carry):
@@ -102,6 +108,37 @@ def run(sweep: Sweep, table: jax.Array, storage: jax.Array, leaves: Sequence[jax
 
     storage, outputs = lax.fori_loop(0, levels, one_level, (storage, outputs))
     return (storage, *outputs)
+
+
+def _empty(sweep: Sweep, dtype) -> tuple[jax.Array, ...]:
+    """Storage of the leaves that come out."""
+    return tuple(jnp.zeros((*sweep.lead, *sweep.stored(kind)), dtype) for kind in sweep.gives)
+
+
+def _group(sweep: Sweep) -> int:
+    """How many along the outermost batch axis are run together: it divides the size of the axis."""
+    outer, *inner = sweep.lead
+    each = math.prod(inner) * sweep.layout.length("panel")
+    return max(g for g in range(1, outer + 1) if outer % g == 0 and (g == 1 or g * each <= FOLDED))
+
+
+def _by_groups(sweep: Sweep, size: int, table, storage, leaves) -> tuple:
+    """`run`, group after group along the outermost batch axis, in place."""
+    one = replace(sweep, lead=(size, *sweep.lead[1:]))
+    outputs = _empty(sweep, storage.dtype)
+
+    def one_group(g, carry):
+        def mine(x):
+            return lax.dynamic_slice_in_dim(x, g * size, size, 0)
+
+        here = [mine(x) if mask[0] else x for x, mask in zip(leaves, sweep.batched, strict=True)]
+        found = run(one, table, mine(carry[0]), here)
+        return tuple(
+            lax.dynamic_update_slice_in_dim(whole, part, g * size, 0)
+            for whole, part in zip(carry, found, strict=True)
+        )
+
+    return lax.fori_loop(0, sweep.lead[0] // size, one_group, (storage, *outputs))
 
 
 def _batched_kernel(sweep: Sweep, bin: BinLayout):
