@@ -40,7 +40,7 @@ from padchol.symbolic.layout import BLOCK, BinLayout, Kind, Layout, Section
 Kernel = Callable[..., Any]
 
 # Entries of the panel storages of a group of a batch (tests/bench/NOTES.md, experiment 11).
-FOLDED = 100_000
+FOLDED = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,8 @@ def run(sweep: Sweep, table: jax.Array, storage: jax.Array, leaves: Sequence[jax
 
     A batch is folded into the chunks, in groups that stay in the cache.
     """
-    if sweep.lead and (size := _group(sweep)) < sweep.lead[0]:
-        return _by_groups(sweep, size, table, storage, leaves)
+    if groups := _groups(sweep):
+        return _by_groups(sweep, *groups, table, storage, leaves)
     bins, levels = sweep.layout.bins, sweep.layout.levels
     outputs = _empty(sweep, storage.dtype)
     calls = [_batched_kernel(sweep, bin) for bin in bins]
@@ -115,30 +115,38 @@ def _empty(sweep: Sweep, dtype) -> tuple[jax.Array, ...]:
     return tuple(jnp.zeros((*sweep.lead, *sweep.stored(kind)), dtype) for kind in sweep.gives)
 
 
-def _group(sweep: Sweep) -> int:
-    """How many along the outermost batch axis are run together: it divides the size of the axis."""
-    outer, *inner = sweep.lead
-    each = math.prod(inner) * sweep.layout.length("panel")
-    return max(g for g in range(1, outer + 1) if outer % g == 0 and (g == 1 or g * each <= FOLDED))
+def _groups(sweep: Sweep) -> tuple[int, int] | None:
+    """Where a batch is too large to be folded: the axis to split, and the size of a group, which
+    divides the axis. Addresses of what is folded stay far from the end of int32."""
+    total = math.prod(sweep.lead) * sweep.layout.length("panel")
+    axis = next((axis for axis, size in enumerate(sweep.lead) if size > 1), None)
+    if axis is None or total <= FOLDED:
+        return None
+    size = sweep.lead[axis]
+    fits = [g for g in range(1, size) if size % g == 0 and total // size * g <= FOLDED]
+    return axis, max(fits, default=1)
 
 
-def _by_groups(sweep: Sweep, size: int, table, storage, leaves) -> tuple:
-    """`run`, group after group along the outermost batch axis, in place."""
-    one = replace(sweep, lead=(size, *sweep.lead[1:]))
-    outputs = _empty(sweep, storage.dtype)
+def _by_groups(sweep: Sweep, axis: int, size: int, table, storage, leaves) -> tuple:
+    """`run`, group after group along one batch axis, in place."""
+    one = replace(sweep, lead=(*sweep.lead[:axis], size, *sweep.lead[axis + 1 :]))
 
     def one_group(g, carry):
-        def mine(x):
-            return lax.dynamic_slice_in_dim(x, g * size, size, 0)
+        def mine(x, axis):
+            return lax.dynamic_slice_in_dim(x, g * size, size, axis)
 
-        here = [mine(x) if mask[0] else x for x, mask in zip(leaves, sweep.batched, strict=True)]
-        found = run(one, table, mine(carry[0]), here)
+        here = [
+            mine(x, sum(mask[:axis])) if mask[axis] else x
+            for x, mask in zip(leaves, sweep.batched, strict=True)
+        ]
+        found = run(one, table, mine(carry[0], axis), here)
         return tuple(
-            lax.dynamic_update_slice_in_dim(whole, part, g * size, 0)
+            lax.dynamic_update_slice_in_dim(whole, part, g * size, axis)
             for whole, part in zip(carry, found, strict=True)
         )
 
-    return lax.fori_loop(0, sweep.lead[0] // size, one_group, (storage, *outputs))
+    everything = (storage, *_empty(sweep, storage.dtype))
+    return lax.fori_loop(0, sweep.lead[axis] // size, one_group, everything)
 
 
 def _batched_kernel(sweep: Sweep, bin: BinLayout):

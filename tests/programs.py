@@ -1,0 +1,35 @@
+"""Traced programs looked into: equations and sweeps. No tests here."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+from jax.extend.core import jaxprs_in_params
+
+from padchol.numeric import binding
+
+
+def equations(jaxpr):
+    """Every equation, those of inner programs included; a sweep counts as the loops it stands for.
+
+    A program that occurs under several equations is counted at each.
+    """
+    for eqn in jaxpr.eqns:
+        yield eqn
+        if eqn.primitive is binding.sweep_p:
+            yield from equations(expanded(eqn).jaxpr)
+        for inner in jaxprs_in_params(eqn.params):
+            yield from equations(inner)
+
+
+def expanded(eqn):
+    """The program of one sweep."""
+    operands = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars]
+    return jax.make_jaxpr(partial(binding._run, **eqn.params))(*operands)
+
+
+def sweeps(f, *args):
+    """Every sweep in the traced program of f."""
+    jaxpr = jax.make_jaxpr(f)(*args).jaxpr
+    return [e.params["spec"] for e in equations(jaxpr) if e.primitive is binding.sweep_p]

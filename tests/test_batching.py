@@ -1,0 +1,192 @@
+"""What a vmap makes of a sweep: folded batches, groups, more columns; plans that a vmap repeats."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import support
+from jax.extend.core import jaxprs_in_params
+from programs import sweeps
+
+import padchol
+from padchol.numeric import factorise, solve
+from padchol.numeric import sweep as sweep_module
+from padchol.numeric.sweep import Sweep
+
+
+@pytest.mark.parametrize(
+    ("room", "groups"), [(0, (0, 1)), (2, (0, 2)), (4, None)], ids=["loop", "pairs", "folded"]
+)
+def test_ways_to_batch(room, groups, monkeypatch):
+    """Row 24: a batch folded into the kernels, at once, in pairs or one after the other, gives what
+    single calls give; so does a batch of batches."""
+    A = support.grid(3 + room, 4)  # patterns of this test alone: JAX remembers batched traces
+    plan = support.unmerged(A)
+    monkeypatch.setattr(sweep_module, "FOLDED", room * plan.layout.length("panel"))
+    values = jnp.asarray(plan.values(A) * np.linspace(1.0, 1.5, 4)[:, None])
+    vectors = jnp.asarray(np.random.default_rng(0).normal(size=(4, plan.n)))
+
+    def f(a, b):
+        F = padchol.cholesky(plan, a)
+        return F.logdet(), F.solve(b)
+
+    support.check_batching(f, values, vectors, 1e-12)
+    specs = sweeps(jax.vmap(f), values, vectors)
+    assert {spec.lead for spec in specs} == {(4,)}
+    assert {sweep_module._groups(spec) for spec in specs} == {groups}
+    nested = jax.jit(jax.vmap(jax.vmap(f)))(
+        values.reshape(2, 2, plan.nnz), vectors.reshape(2, 2, plan.n)
+    )
+    for x, y in zip(nested, jax.vmap(f)(values, vectors), strict=True):
+        np.testing.assert_allclose(x.reshape(y.shape), y, rtol=1e-12, atol=1e-12)
+
+
+def test_a_huge_batch_is_never_folded_beyond_int32():
+    """Row 18: groups keep the addresses of what is folded small, whatever the batch axes."""
+    _, plan, _ = support.case("grid2")
+    spec = sweep_module.Sweep(plan.layout, factorise.cholesky_front, True, "panel")
+    for lead in ((2**31,), (3, 2**29), (2**16, 1, 2**17)):
+        spec = replace(spec, lead=lead)
+        while groups := sweep_module._groups(spec):
+            axis, size = groups
+            assert size < spec.lead[axis]
+            assert spec.lead[axis] % size == 0
+            spec = replace(spec, lead=(*spec.lead[:axis], size, *spec.lead[axis + 1 :]))
+        assert np.prod(spec.lead) * plan.layout.length("panel") <= sweep_module.FOLDED
+
+
+def loops_outside_sweeps(jaxpr):
+    """Loops of the traced program that are not those of a sweep."""
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name in ("scan", "while"):
+            yield eqn
+        for inner in jaxprs_in_params(eqn.params):
+            yield from loops_outside_sweeps(inner)
+
+
+def check_columns(f, batch, columns: int):
+    """f mapped over the first axis of `batch` runs sweeps of so many columns, neither folded nor
+    in a loop, and gives what single calls give."""
+    mapped = jax.vmap(f)
+    specs = sweeps(mapped, batch)
+    assert specs
+    assert {(spec.k, spec.lead) for spec in specs} == {(columns, ())}
+    assert not list(loops_outside_sweeps(jax.make_jaxpr(mapped)(batch).jaxpr))
+    found, one = jax.jit(mapped)(batch), jax.jit(f)
+    for i, b in enumerate(batch):
+        for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(one(b)), strict=True):
+            assert support.relative(x[i], y) < 1e-13
+
+
+@pytest.mark.parametrize("name", ["solve_L", "solve_Lt", "solve"])
+def test_right_hand_sides_are_columns(name):
+    """Row 24: a vmap over right-hand sides of one matrix is one solve with more columns; so are its
+    tangent and its transpose, and a vmap of a vmap."""
+    _, plan, a = support.case("band")
+    F = padchol.cholesky(plan, jnp.asarray(a))
+
+    def f(b):
+        return getattr(F, name)(b)
+
+    b = jnp.asarray(np.random.default_rng(0).normal(size=(3, plan.n, 2)))
+    check_columns(f, b[..., 0], 3)
+    check_columns(f, b, 6)
+    check_columns(jax.vmap(f, 1, 1), b, 6)
+    check_columns(lambda b: jax.jvp(f, (b,), (b,))[1], b, 6)
+    check_columns(lambda b: jax.linear_transpose(f, b)(b)[0], b, 6)
+
+
+def keeping_front(bin, args):
+    """The forward solve of one chunk with a shift of its right-hand side; what it hands up is kept
+    as well."""
+    b, panel, shift = args
+    (y,), update = solve.forward_front(bin, (b + shift, panel))
+    return (y, update), update
+
+
+def with_vectors(plan, **changes):
+    """The sweep of `keeping_front` for vectors of 2 columns."""
+    takes = ("panel", "pivots")
+    linear = (True, False, True)
+    return Sweep(plan.layout, keeping_front, True, "pivots", 2, takes, ("rows",), linear, **changes)
+
+
+def test_a_sweep_of_vectors_is_batched_as_columns():
+    """Row 24: leaves of vectors go along with the vectors, whichever of them is batched; where
+    panels are batched too, the batch is folded."""
+    _, plan, a = support.case("band")
+    panels, _ = factorise.factorise(plan, jnp.asarray(a))
+    spec = with_vectors(plan)
+    rng = np.random.default_rng(0)
+    b, shift = jnp.asarray(rng.normal(size=(2, 3, *spec.stored("pivots"))))
+
+    def f(b, shift):
+        return sweep(spec, plan.table, b, panels, shift)
+
+    check_columns(lambda b: f(b, shift[0]), b, 6)
+    check_columns(lambda shift: f(b[0], shift), shift, 6)
+    check_columns(lambda both: f(*both), jnp.stack([b, shift], 1), 6)
+    check_columns(lambda shift: jax.vmap(f, (0, None))(b, shift), shift, 18)
+
+    def with_panels(b, panels):
+        return sweep(spec, plan.table, b, panels, shift[0])
+
+    many = panels * jnp.linspace(1.0, 1.5, 3)[:, None]
+    specs = sweeps(jax.vmap(with_panels), b, many)
+    assert {(spec.k, spec.lead) for spec in specs} == {(2, (3,))}
+    found = jax.vmap(with_panels)(b, many)
+    for i in range(3):
+        for x, y in zip(found, with_panels(b[i], many[i]), strict=True):
+            assert support.relative(x[i], y) < 1e-13
+
+
+def everything(F, b):
+    return F.logdet(), F.solve(b), F.selected_inverse(), F.sample(jax.random.key(0))
+
+
+def test_a_plan_repeated_along_a_batch():
+    """Row 24: a Factor that a vmap returns carries a copy of its plan for each element, and goes
+    into another vmap as it is."""
+    _, plan, a = support.case("band")
+    values = jnp.asarray(a * np.linspace(1.0, 1.5, 3)[:, None])
+    b = jnp.asarray(np.random.default_rng(0).normal(size=plan.n))
+    F = jax.vmap(lambda a: padchol.cholesky(plan, a))(values)
+    assert F.plan.table.shape == (3, *plan.table.shape)
+    found = jax.vmap(everything, (0, None))(F, b)
+    for k, a in enumerate(values):
+        expected = everything(padchol.cholesky(plan, a), b)
+        for x, y in zip(found, expected, strict=True):
+            np.testing.assert_allclose(x[k], y, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("axis", [None, 0], ids=["one matrix", "a matrix each"])
+def test_different_plans_in_one_batch_give_nan(axis):
+    """Row 24: tables that differ anywhere along the axis of a vmap are never used: all is NaN."""
+    _, plan, a = support.case("band")
+    a = jnp.asarray(a) if axis is None else jnp.stack([a, 2 * a])
+    b = np.ones(plan.n)
+
+    def f(table, a):
+        F = padchol.cholesky(with_table(plan, table), a)
+        return F.info, (F.panels, everything(F, b))
+
+    f = jax.jit(jax.vmap(f, (0, axis)))
+    other = plan.table.copy()
+    other[-1] = 0 if other[-1] else 1
+    info, found = f(np.stack([plan.table, other]), a)
+    assert (info != 0).all()
+    for x in jax.tree.leaves(found):
+        assert jnp.isnan(x).all()
+    info, found = f(np.stack([plan.table, plan.table]), a)
+    assert (info == 0).all()
+    for x in jax.tree.leaves(found):
+        assert jnp.isfinite(x).all()
+
+
+def with_table(plan, table):
+    return eqx.tree_at(lambda p: p.table, plan, table)
