@@ -16,6 +16,7 @@ from programs import sweeps
 import padchol
 from padchol.numeric import factorise, solve
 from padchol.numeric import sweep as sweep_module
+from padchol.numeric.binding import sweep
 from padchol.numeric.sweep import Sweep
 
 

@@ -123,8 +123,8 @@ def _groups(sweep: Sweep) -> tuple[int, int] | None:
     if axis is None or total <= FOLDED:
         return None
     size = sweep.lead[axis]
-    fits = [g for g in range(1, size) if size % g == 0 and total // size * g <= FOLDED]
-    return axis, max(fits, default=1)
+    fits = range(min(FOLDED // (total // size), size - 1), 1, -1)
+    return axis, next((g for g in fits if size % g == 0), 1)
 
 
 def _by_groups(sweep: Sweep, axis: int, size: int, table, storage, leaves) -> tuple:
