@@ -18,6 +18,7 @@ UNROLL_FROM = 32  # matrices in the batch
 # leaves of the recursion (experiment 2).
 HALVE_UP_TO = 32
 LEAF = 64
+MIRROR_UP_TO = 128  # rows (experiment 12)
 HALVE_PRODUCT_FROM = 256  # rows; 9 % on the 3D grid 30^3, 0 to 2 % elsewhere (experiment 10)
 
 Batch = Float[Array, "C W W"]
@@ -40,6 +41,21 @@ def lower_times_t(a, b):
         return times_t(a, b)
     top = jnp.pad(times_t(a[:, : M // 2], b[:, : M // 2]), ((0, 0), (0, 0), (0, M - M // 2)))
     return jnp.concatenate([top, times_t(a[:, M // 2 :], b)], 1)
+
+
+def times_symmetric(a, b):
+    """a @ symmetric(b), of which only the lower triangle of b is read, by halves.
+
+    Mirroring a large matrix costs as much as the product (strided reads); by halves most of it is
+    left to products.
+    """
+    M = b.shape[1]
+    if M <= MIRROR_UP_TO:
+        return times(a, symmetric(b))
+    h = M // 2
+    a1, a2, b21 = a[:, :, :h], a[:, :, h:], b[:, h:, :h]
+    left = times_symmetric(a1, b[:, :h, :h]) + times(a2, b21)
+    return jnp.concatenate([left, times_t(a1, b21) + times_symmetric(a2, b[:, h:, h:])], 2)
 
 
 def t_times(a, b):

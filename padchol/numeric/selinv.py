@@ -4,6 +4,8 @@ Takahashi, Fagan & Chen (1973); Erisman & Tinney (1975), CACM 18(3), 177-179; by
 Campbell & Davis (1995), Univ. Florida TR-95-021. With Z22 read from the ancestors, G = L21 L11^-1:
 
     Z21 = -Z22 G        Z11 = L11^-T L11^-1 - G^T Z21
+
+Computed transposed, because products over the last axes are the fast ones.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from padchol.numeric.binding import sweep
-from padchol.numeric.dense import symmetric, t_times, times
+from padchol.numeric.dense import times_symmetric, times_t
 from padchol.numeric.factorise import Panels, attach, unpack
 from padchol.numeric.sweep import Sweep
 from padchol.numeric.values import from_panels
@@ -25,10 +27,11 @@ def inverse_front(bin: BinLayout, args: tuple, below):
     """Panels of L become panels of Z."""
     del bin
     _, inverse, L21 = unpack(args[0])
-    G = times(L21, inverse)
-    Z21 = -times(symmetric(below), G)
-    Z11 = t_times(inverse, inverse) - t_times(G, Z21)
-    return (jnp.concatenate([Z11, Z21], 1),)
+    inverse_t = jnp.swapaxes(inverse, 1, 2)
+    G_t = times_t(inverse_t, L21)
+    Z21_t = -times_symmetric(G_t, below)
+    Z11 = times_t(inverse_t, inverse_t) - times_t(G_t, Z21_t)
+    return (jnp.concatenate([Z11, jnp.swapaxes(Z21_t, 1, 2)], 1),)
 
 
 @jax.jit
