@@ -14,13 +14,7 @@ from padchol.report import Facts, report
 from padchol.symbolic import ordering, supernodes, tables
 from padchol.symbolic import pattern as patterns
 from padchol.symbolic.costs import CostModel
-from padchol.symbolic.etree import (
-    column_counts,
-    compress,
-    elimination_tree,
-    permuted_lower,
-    postorder,
-)
+from padchol.symbolic.exact import entry_places, exact_supernodes, full_pattern
 from padchol.symbolic.layout import Layout, fits_int32
 from padchol.symbolic.pattern import Pattern
 from padchol.symbolic.schedule import Schedule, schedule
@@ -160,64 +154,6 @@ def _candidate(pattern: Pattern, order: Any, model: CostModel) -> _Candidate:
     return _Candidate(name, perm, relaxed, position, schedule(relaxed, model))
 
 
-def exact_supernodes(
-    pattern: Pattern, perm: np.ndarray, reorder: bool = False
-) -> tuple[Supernodes, np.ndarray]:
-    """Maximal supernodes of L with their exact rows, in a postorder; post[t] is its column t.
-
-    reorder: sort the columns within each supernode. The rows are then those of the former order,
-    in which L has the same entries or (next to a child that joins late) a few more.
-    """
-    n = pattern.n
-    i, k = permuted_lower(pattern, perm)
-    parent = elimination_tree(n, *compress(n, i, k))
-    post = postorder(parent)
-    place = np.empty(n, np.int64)
-    place[post] = np.arange(n)
-    above = parent[post]
-    parent = np.where(above >= 0, place[above], -1)
-    i, k = place[i], place[k]  # a postorder is topological: i > k stays true
-    counts = column_counts(parent, *compress(n, k, i))
-    exact = supernodes.with_rows(*supernodes.maximal(parent, counts), i, k)
-    if reorder:
-        exact, order = supernodes.order_columns(exact, i, k)
-        post = post[order]
-    return exact, post
-
-
-def full_pattern(exact: Supernodes, post: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """CSC (indices, indptr) of L in plan order, from supernodes in a postorder of it.
-
-    The rows of a column are ancestors, which every topological order sorts alike.
-    """
-    n = post.size
-    s = exact.of_column
-    pivots = exact.first[s + 1] - np.arange(n)
-    counts = np.empty(n, np.int64)
-    counts[post] = pivots + exact.below[s]
-    indptr = np.concatenate([[0], np.cumsum(counts)])
-    indices = np.empty(int(indptr[-1]), np.int64)
-    for amount, source, base, shift in (
-        (pivots, post, np.arange(n), np.zeros(n, np.int64)),
-        (exact.below[s], post[exact.rows] if n else post, exact.row_ptr[s], pivots),
-    ):
-        k = np.arange(int(amount.sum())) - np.repeat(np.cumsum(amount) - amount, amount)
-        target = np.repeat(indptr[post] + shift, amount) + k
-        indices[target] = source[np.repeat(base, amount) + k]
-    return indices, indptr
-
-
-def _copy_places(exact: Supernodes, post: np.ndarray, i: np.ndarray, k: np.ndarray) -> np.ndarray:
-    """Position of entry (i, k), postordered, i >= k, in the data of `full_pattern`."""
-    n = post.size
-    s = exact.of_column
-    counts = np.empty(n, np.int64)
-    counts[post] = exact.first[s + 1] - np.arange(n) + exact.below[s]
-    indptr = np.concatenate([[0], np.cumsum(counts)])
-    offset = exact.place(s[k], i) - (k - exact.first[s[k]])
-    return indptr[post[k]] + offset
-
-
 def _assemble(pattern: Pattern, chosen: _Candidate, started: float) -> Plan:
     """Tables and facts of the chosen ordering."""
     n = pattern.n
@@ -235,7 +171,7 @@ def _assemble(pattern: Pattern, chosen: _Candidate, started: float) -> Plan:
         chosen.relaxed, chosen.scheduled, chosen.position, *lower(chosen.position)
     )
     exact, post = exact_supernodes(pattern, chosen.perm)
-    copy_places = _copy_places(exact, post, *lower(post))
+    copy_places = entry_places(exact, post, *lower(post))
     w, m = exact.width, exact.below
     nnz_L = int(np.sum(w * (w + 1) // 2 + w * m))
     fits_int32(nnz_L, "nnz(L)")

@@ -6,8 +6,8 @@ import symbolic_oracle as oracle
 from hypothesis import given
 from hypothesis import strategies as st
 
-from padchol.plan import exact_supernodes
 from padchol.symbolic.costs import SIZES, CostModel, padded, padded_shape
+from padchol.symbolic.exact import exact_supernodes
 from padchol.symbolic.layout import BLOCK
 from padchol.symbolic.schedule import MAX_BINS, heights, schedule
 from padchol.symbolic.supernodes import Supernodes, relax

@@ -5,9 +5,9 @@ import pytest
 import symbolic_oracle as oracle
 from hypothesis import given
 
-from padchol.plan import exact_supernodes
 from padchol.symbolic import supernodes
 from padchol.symbolic.costs import CostModel
+from padchol.symbolic.exact import exact_supernodes
 
 PATTERNS = [pytest.param(S, id=name) for name, S in oracle.EXAMPLES.items()]
 

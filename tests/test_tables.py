@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import padchol
-from padchol.plan import exact_supernodes
 from padchol.symbolic import blocks, tables
 from padchol.symbolic.costs import CostModel
 from padchol.symbolic.etree import permuted_lower
+from padchol.symbolic.exact import exact_supernodes
 from padchol.symbolic.layout import BLOCK, INT32_MAX, Section, Writer, fits_int32
 from padchol.symbolic.placement import Placement
 from padchol.symbolic.schedule import Bin, schedule

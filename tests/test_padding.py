@@ -1,0 +1,117 @@
+"""Row 20: what stands in padding, trash and unwritten memory never reaches a result."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import support
+from storages import above, counting, laid_out, places
+
+import padchol
+from padchol.numeric import binding, factorise, solve
+from padchol.numeric import sweep as sweeps
+from padchol.symbolic.layout import BLOCK
+
+
+class Poison:
+    """Puts `value` wherever nothing that counts may be read, and 1e30 where it must meet a zero.
+
+    value (NaN, too), under every sweep that JAX makes of one, in storages and leaves that go in:
+    both ends and padded fronts, their pivots included; and all of a leaf that comes out, before it
+    is written. In the panels of A and of its tangents, also what lies above the diagonal.
+
+    1e30: padded rows below of the panels of A, which meet zeros read below; padded pivots of a
+    vector, which meet zeros of L. Neither may be NaN, as NaN times zero is NaN. What remains has to
+    be as it is: the pivot columns of padding in a real front, which are those of the identity.
+    """
+
+    def __init__(self, plan, value: float, patch):
+        n, self.value, self.inside = plan.n, value, False
+        self.sweeps = self.outputs = self.starts = 0
+        self.idle = {
+            kind: laid_out(plan, kind, True, lambda bin, rows: rows[:, :1, None] == n)
+            for kind in ("panel", "update", "pivots", "rows")
+        }
+        self.above = laid_out(plan, "panel", False, lambda bin, rows: above(bin))
+        row = laid_out(plan, "panel", -1, lambda bin, rows: np.arange(bin.D)[:, None] - bin.W)
+        self.below = (row >= 0) & (places(plan, "panel")[0] == n)
+        self.padded_pivots = ~counting(plan, "pivots")
+        self.true = binding.run, sweeps._chunk, factorise.to_panels, solve.to_pivots
+        patch.setattr(binding, "run", self.run)
+        patch.setattr(sweeps, "_chunk", self.chunk)
+        patch.setattr(sweeps, "jnp", self)
+        patch.setattr(factorise, "to_panels", self.to_panels)
+        patch.setattr(solve, "to_pivots", self.to_pivots)
+
+    def __getattr__(self, name):  # the rest of jax.numpy
+        return getattr(jnp, name)
+
+    def run(self, spec, table, storage, leaves):
+        self.sweeps += 1
+
+        def put(kind, x, axes):
+            mask = self.idle[kind].reshape(-1, *(1,) * (x.ndim - axes - 1))
+            return jnp.where(mask, self.value, x)
+
+        taken = enumerate(zip(spec.takes, leaves, strict=True))
+        leaves = [put(kind, leaf, len(spec.lead_of(i))) for i, (kind, leaf) in taken]
+        return self.true[0](spec, table, put(spec.node, storage, len(spec.lead)), leaves)
+
+    def chunk(self, *args):
+        """What one chunk accumulates into is zeroed on purpose and stays so."""
+        self.inside = True
+        try:
+            return self.true[1](*args)
+        finally:
+            self.inside = False
+
+    def zeros(self, shape, dtype=None):
+        self.outputs += not self.inside
+        return jnp.full(shape, 0 if self.inside else self.value, dtype)
+
+    def to_panels(self, plan, a, pivots=0):
+        self.starts += 1
+        x = jnp.where(self.above, self.value, self.true[2](plan, a, pivots))
+        return jnp.where(self.below, 1e30, x) if pivots else x
+
+    def to_pivots(self, plan, v):
+        self.starts += 1
+        return jnp.where(self.padded_pivots[:, None], 1e30, self.true[3](plan, v))
+
+
+@pytest.mark.parametrize("name", ["disconnected", pytest.param("grid2", marks=pytest.mark.slow)])
+def test_padding_never_leaks(name, monkeypatch):
+    """Row 20: NaN and 1e30 in padding, trash and unwritten memory change no bit of any result.
+
+    What they replace, and what cannot be replaced: see `Poison`.
+    """
+    _, plan, a = support.case(name)
+    b = support.right_hand_side(plan)
+    direction = support.random_like(a, 3)
+
+    def everything(a):
+        def gradient(a):  # of a function of the gradient of the log-determinant
+            return jax.grad(lambda a: jnp.sum(padchol.cholesky(plan, a).selected_inverse() ** 2))(a)
+
+        F = padchol.cholesky(plan, a)
+        third = jax.jvp(gradient, (a,), (direction,))[1]
+        sample = F.sample(jax.random.key(0), (2,))
+        pulled = jax.grad(lambda b: jnp.sum(padchol.cholesky(plan, a).solve(b) ** 2))(b)
+        return [F.values, *support.outputs(plan, a, b).values(), sample, pulled, gradient(a), third]
+
+    clean = jax.jit(lambda a: everything(a))(a)
+    for value in (np.nan, 1e30):
+        jax.clear_caches()
+        with monkeypatch.context() as patch:
+            poison = Poison(plan, value, patch)
+            found = jax.jit(lambda a: everything(a))(a)
+        jax.clear_caches()
+        assert min(poison.sweeps, poison.outputs, poison.starts) > 4
+        assert poison.idle["panel"].sum() > 2 * BLOCK  # padded fronts, not only both ends
+        assert poison.below.any()
+        assert np.any(poison.padded_pivots & ~poison.idle["pivots"])
+        for x, y in zip(found, clean, strict=True):
+            assert np.isfinite(y).all()
+            np.testing.assert_array_equal(x, y)
