@@ -29,8 +29,7 @@ def forward_front(bin: BinLayout, args: tuple):
     del bin
     b, panel = args
     L11, inverse, L21 = unpack(panel)
-    y = times(inverse, b)
-    y = y + times(inverse, b - times(L11, y))
+    y = pivot_solve(times, L11, inverse, b)
     return (y,), -times(L21, y)
 
 
@@ -39,10 +38,27 @@ def backward_front(bin: BinLayout, args: tuple, below):
     del bin
     y, panel = args
     L11, inverse, L21 = unpack(panel)
-    y = y - t_times(L21, below)
-    x = t_times(inverse, y)
-    x = x + t_times(inverse, y - t_times(L11, x))
-    return (x,)
+    return (pivot_solve(t_times, L11, inverse, y - t_times(L21, below)),)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def pivot_solve(product, L11, inverse, b):
+    """L11^-1 b (product: `times`) or L11^-T b (`t_times`)."""
+    return _corrected(product, L11, inverse, b)
+
+
+@pivot_solve.defjvp
+def _pivot_solve_jvp(product, primals, tangents):
+    """dx = L11^-1 (db - dL11 x): the inverse is only a way of solving, its tangent follows."""
+    L11, inverse, _ = primals
+    d_L11, _, d_b = tangents
+    x = pivot_solve(product, *primals)
+    return x, _corrected(product, L11, inverse, d_b - product(d_L11, x))
+
+
+def _corrected(product, L11, inverse, b):
+    x = product(inverse, b)
+    return x + product(inverse, b - product(L11, x))
 
 
 def half_solve(plan: Plan, up: bool, panels: Panels, b: Float[Array, "rows k"]):
