@@ -10,6 +10,7 @@ on one front, handed to one of two sweeps over the elimination tree; see `padcho
 Importing padchol touches no device and changes no JAX configuration.
 """
 
+from padchol import assembly, gmrf, laplace, likelihoods
 from padchol.direct import logdet, solve
 from padchol.errors import NotPositiveDefiniteError, PlanFileError
 from padchol.factor import Factor, cholesky
@@ -25,7 +26,11 @@ __all__ = [
     "Plan",
     "PlanFileError",
     "analyze",
+    "assembly",
     "cholesky",
+    "gmrf",
+    "laplace",
+    "likelihoods",
     "load",
     "logdet",
     "solve",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 from typing import Any
 
@@ -17,10 +16,7 @@ _plans: OrderedDict[str, Plan] = OrderedDict()
 
 
 def _factor(A: Any) -> Factor:
-    pattern = canonical(A)
-    digest = hashlib.sha256(pattern.rows.tobytes() + pattern.cols.tobytes())
-    digest.update(str(pattern.n).encode())
-    key = digest.hexdigest()
+    key = canonical(A).digest
     plan = _plans.pop(key, None) or analyze(A)
     _plans[key] = plan
     while len(_plans) > REMEMBERED:

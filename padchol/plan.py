@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from padchol.progress import Progress
 from padchol.report import Facts, report
 from padchol.symbolic import ordering, supernodes, tables
 from padchol.symbolic import pattern as patterns
-from padchol.symbolic.costs import CostModel
-from padchol.symbolic.exact import entry_places, exact_supernodes, full_pattern
+from padchol.symbolic.costs import CostModel, padded_shape
+from padchol.symbolic.etree import RowSubtrees
+from padchol.symbolic.exact import (
+    counted_supernodes,
+    entry_places,
+    exact_supernodes,
+    full_pattern,
+)
 from padchol.symbolic.layout import Layout, fits_int32
 from padchol.symbolic.pattern import Pattern
 from padchol.symbolic.schedule import Schedule, schedule
 from padchol.symbolic.supernodes import Supernodes
 
-FORMAT = 1  # of the fingerprint and of saved files: raised when tables change their meaning
+FORMAT = 2  # of the fingerprint and of saved files: raised when tables change their meaning
 
 
 class Plan(eqx.Module):
@@ -76,6 +85,12 @@ class Plan(eqx.Module):
             return sparse_values(self, A)
         return patterns.values(self.pattern, A)
 
+    def add_diagonal(self, a: Float[Array, " nnz"], d: Float[Array, "*n"]) -> Float[Array, " nnz"]:
+        """Canonical values of A + diag(d) from those of A; d is a number or (n,), user's order."""
+        from padchol.numeric.values import add_diagonal
+
+        return add_diagonal(self, a, d)
+
     def factor_pattern(self) -> tuple[np.ndarray, np.ndarray]:
         """(indices, indptr): exact CSC pattern of L in the plan's order, no relaxation zeros.
 
@@ -98,44 +113,81 @@ class Plan(eqx.Module):
 
 
 def analyze(
-    A: Any, *, order: Any = "auto", lower: bool = False, costs: CostModel | None = None
+    A: Any,
+    *,
+    order: Any = "auto",
+    lower: bool = False,
+    costs: CostModel | None = None,
+    progress: bool | None = None,
+    cache: Any = None,
 ) -> Plan:
     """Analyse a symmetric sparsity pattern: ordering, elimination tree, supernodes, bins, tables.
 
-    A: any scipy.sparse matrix or array, a JAX BCOO or BCSR, or a tuple (rows, cols, n). Full
+    A: any scipy.sparse matrix or array, a JAX BCOO or BCSR, a tuple (rows, cols, n), or a list of
+    these, whose union is planned: `plan.values` of each part, and Q = sum_k f_k Q_k of theirs. Full
     symmetric unless `lower=True`, which says that one triangle is stored. Duplicates are summed,
     indices may be unsorted, a missing diagonal is inserted as structure; A is never changed.
 
-    order: "auto" (the cheapest predicted plan of the orderings at hand), "natural", "rcm", "mmd",
-    "metis" (needs pymetis), or a permutation p with L L^T = A[p][:, p], which is kept as it is.
+    order: "auto" (the cheapest predicted plan of "mmd", "nd" and, where pymetis is installed,
+    "metis"), "natural", "rcm" (reverse Cuthill-McKee), "mmd" (minimum degree), "nd" (nested
+    dissection), "metis" (needs pymetis), or a permutation p with L L^T = A[p][:, p], which is kept
+    as it is.
 
     costs: the prices by which orderings, fronts and bins are chosen; by default those of a CPU
     (`python -m padchol fit` finds this machine's). They change the speed of a plan, never a result.
 
+    progress: a bar of the stages (tqdm): True, False, or None for one on analyses that take longer
+    than a second, where tqdm is installed.
+
+    cache: a folder in which plans are kept and found again by pattern and options; None for none.
+
     Numpy and scipy only. Raises `ValueError` for a matrix that is not square or not symmetric,
-    naming an entry, and for an invalid permutation; `OverflowError` beyond 32-bit tables.
+    naming an entry, and for an invalid permutation; `OverflowError` beyond 32-bit tables;
+    `PlanFileError` for a damaged file in the cache.
     """
-    started = time.perf_counter()
     pattern = patterns.canonical(A, lower=lower)
     model = costs or CostModel()
     names = ordering.candidates(pattern) if isinstance(order, str) and order == "auto" else [order]
-    best = min((_candidate(pattern, name, model) for name in names), key=lambda c: c.scheduled.cost)
-    return _assemble(pattern, best, started)
+    if cache is None:
+        return _analyze(pattern, names, model, progress)
+    from padchol.storage import kept
+
+    made = functools.partial(_analyze, pattern, names, model, progress)
+    return kept(cache, (FORMAT, pattern.digest, [_text(name) for name in names], model), made)
+
+
+def _analyze(pattern: Pattern, names: list, model: CostModel, progress: bool | None) -> Plan:
+    """The plan of the cheapest of the named orderings."""
+    started = time.perf_counter()
+    with Progress(2 * len(names) + 2, progress) as tell:
+        tried = [_candidate(pattern, name, model, tell) for name in names]
+        tell("fronts and bins")
+        best, scheduled = _cheapest(tried, model)
+        tell("index tables")
+        return _assemble(pattern, best, scheduled, model.widest, started)
+
+
+def _text(order: Any) -> str:
+    return order if isinstance(order, str) else np.array(order).tobytes().hex()
 
 
 class _Candidate(eqx.Module):
-    """An ordering carried as far as its predicted cost."""
+    """An ordering carried as far as its fronts, whose rows are only counted."""
 
     name: str
-    perm: np.ndarray  # as exposed by the plan
+    perm: np.ndarray  # as the ordering gave it
+    free: bool  # whether columns may be moved where L keeps its entries
+    counted: Supernodes
+    subtrees: RowSubtrees
+    post: np.ndarray  # place in `perm` of each column of the supernodes
+    group: np.ndarray  # of the relaxed supernodes
     relaxed: Supernodes
-    position: np.ndarray  # plan position of each column of the relaxed order
-    scheduled: Schedule
 
 
-def _candidate(pattern: Pattern, order: Any, model: CostModel) -> _Candidate:
-    """The symbolic pipeline of one ordering, up to the schedule."""
+def _candidate(pattern: Pattern, order: Any, model: CostModel, tell: Callable) -> _Candidate:
+    """The symbolic pipeline of one ordering, up to its fronts."""
     name = order if isinstance(order, str) else "given"
+    tell(f"{name} ordering")
     if name in ordering.NAMED:
         perm = ordering.NAMED[name](pattern)
     elif isinstance(order, str):
@@ -146,43 +198,65 @@ def _candidate(pattern: Pattern, order: Any, model: CostModel) -> _Candidate:
     else:
         perm = ordering.given(order, pattern.n)
     free = name not in ("natural", "given")
-    exact, post = exact_supernodes(pattern, perm, reorder=free)
-    relaxed, columns = supernodes.relax(exact, model)
-    position = post[columns]
-    if free:  # to expose the order in which columns are kept
-        perm, position = perm[position], np.arange(pattern.n)
-    return _Candidate(name, perm, relaxed, position, schedule(relaxed, model))
+    tell(f"{name}: elimination tree and supernodes")
+    counted, subtrees, post = counted_supernodes(pattern, perm, reorder=free)
+    group = supernodes.groups(counted, model)
+    relaxed, _ = supernodes.merged(counted, group, model.widest)
+    return _Candidate(name, perm, free, counted, subtrees, post, group, relaxed)
 
 
-def _assemble(pattern: Pattern, chosen: _Candidate, started: float) -> Plan:
+def _cheapest(candidates: list[_Candidate], model: CostModel) -> tuple[_Candidate, Schedule]:
+    """The ordering of the least predicted cost, and its schedule.
+
+    Bins only make fronts larger, so that no schedule costs less than its fronts by themselves:
+    orderings of which this alone is too much are not scheduled.
+    """
+    shapes = [padded_shape(c.relaxed.width, c.relaxed.below) for c in candidates]
+    least = np.array([model.front(*shape).sum() for shape in shapes])
+    order = np.argsort(least, kind="stable")
+    best = candidates[order[0]]
+    scheduled = schedule(best.relaxed, model)
+    for c in order[1:]:
+        if least[c] < scheduled.cost:
+            other = schedule(candidates[c].relaxed, model)
+            if other.cost < scheduled.cost:
+                best, scheduled = candidates[c], other
+    return best, scheduled
+
+
+def _assemble(
+    pattern: Pattern, chosen: _Candidate, scheduled: Schedule, widest: int, started: float
+) -> Plan:
     """Tables and facts of the chosen ordering."""
-    n = pattern.n
-    position = np.empty(n, np.int64)
-    position[chosen.perm] = np.arange(n)
+    n, perm, post = pattern.n, chosen.perm, chosen.post
+    w, m = chosen.counted.width, chosen.counted.below
+    nnz_L = int(np.sum(w * (w + 1) // 2 + w * m))
+    fits_int32(nnz_L, "nnz(L)")
+    exact = supernodes.with_rows(chosen.counted, chosen.subtrees)
+    relaxed, columns = supernodes.merged(exact, chosen.group, widest)
+    position = post[columns]
+    if chosen.free:  # to expose the order in which columns are kept
+        perm, position, post = perm[position], np.arange(n), np.argsort(columns)
+    place_of = np.empty(n, np.int64)
+    place_of[perm] = np.arange(n)
 
     def lower(order):
         """Both indices of each canonical entry, counted in an order of the plan's columns."""
         place = np.empty(n, np.int64)
         place[order] = np.arange(n)
-        a, b = place[position[pattern.rows]], place[position[pattern.cols]]
+        a, b = place[place_of[pattern.rows]], place[place_of[pattern.cols]]
         return np.maximum(a, b), np.minimum(a, b)
 
-    layout, table = tables.build(
-        chosen.relaxed, chosen.scheduled, chosen.position, *lower(chosen.position)
-    )
-    exact, post = exact_supernodes(pattern, chosen.perm)
+    layout, table = tables.build(relaxed, scheduled, position, *lower(position))
     copy_places = entry_places(exact, post, *lower(post))
-    w, m = exact.width, exact.below
-    nnz_L = int(np.sum(w * (w + 1) // 2 + w * m))
-    fits_int32(nnz_L, "nnz(L)")
     arrays = {
-        "perm": chosen.perm.astype(np.int32),
+        "perm": perm.astype(np.int32),
         "rows": pattern.rows.astype(np.int32),
         "cols": pattern.cols.astype(np.int32),
         "table": table,
         "copy_places": copy_places.astype(np.int32),
     }
-    facts = Facts.of(chosen.name, exact, chosen.scheduled, layout, arrays, started)
+    facts = Facts.of(chosen.name, exact, scheduled, layout, arrays, started)
     name = fingerprint(arrays, layout, nnz_L)
     return Plan(
         **arrays, layout=layout, nnz=pattern.rows.size, nnz_L=nnz_L, fingerprint=name, facts=facts

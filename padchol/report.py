@@ -49,11 +49,13 @@ class Facts:
                 "padded_flops": padded_flops,
                 "padded_entries": padded_entries,
                 "levels": scheduled.levels,
+                "rounds": scheduled.rounds,
                 "bins": len(layout.bins),
                 "shapes": [[b.W, b.M, b.C, b.chunks] for b in layout.bins],
                 "supernodes": int(w.size),
                 "fronts": int(sum((b.fronts >= 0).sum() for b in scheduled.bins)),
                 "bytes": int(sum(array.nbytes for array in arrays.values())),
+                "cost": scheduled.cost,
                 "ordering": name,
                 "seconds": time.perf_counter() - started,
             }

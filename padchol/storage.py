@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import uuid
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,26 @@ def save(plan: Plan, path: Any) -> None:
     arrays: dict[str, Any] = {name: np.asarray(getattr(plan, name)) for name in ARRAYS}
     with Path(path).open("wb") as file:
         np.savez_compressed(file, padchol=np.array(json.dumps(facts)), **arrays)
+
+
+def kept(folder: Any, key: tuple, analyse: Callable[[], Plan]) -> Plan:
+    """The plan that `folder` holds under `key`; made and put there where it holds none.
+
+    The file appears under its name when it is whole, so that processes may share a folder.
+    """
+    name = hashlib.sha256(repr(key).encode()).hexdigest()[:32]
+    path = Path(folder) / f"padchol-{name}.npz"
+    if path.exists():
+        return load(path)
+    plan = analyse()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{uuid.uuid4().hex}.part")
+    try:
+        save(plan, part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return plan
 
 
 def load(path: Any) -> Plan:

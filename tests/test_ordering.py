@@ -74,6 +74,29 @@ def test_minimum_degree_is_not_its_inverse():
     assert fill(S, perm) < 0.6 * fill(S, np.arange(144))
 
 
+def test_nested_dissection_fills_in_less_than_minimum_degree_on_a_cube():
+    n = 14
+    steps = sp.diags_array([np.ones(n - 1)] * 2, offsets=[-1, 1], shape=(n, n))
+    line = sp.eye_array(n) * 2.1 - steps
+    eye = sp.eye_array(n)
+    cube = sum(
+        sp.kron(sp.kron(*two), three)
+        for two, three in [((line, eye), eye), ((eye, line), eye), ((eye, eye), line)]
+    )
+    fills = {name: padchol.analyze(cube, order=name).nnz_L for name in ("mmd", "nd")}
+    assert fills["nd"] < 0.9 * fills["mmd"]
+
+
+def test_auto_tries_nested_dissection_where_it_pays(monkeypatch):
+    assert "nd" in ordering.candidates(oracle.as_pattern(oracle.path(ordering.LEAF + 1)))
+    assert "nd" not in ordering.candidates(oracle.as_pattern(oracle.path(ordering.LEAF)))
+    monkeypatch.setattr(ordering, "ND_BESIDE_METIS", ordering.LEAF)
+    larger = oracle.as_pattern(oracle.path(ordering.LEAF + 1))
+    for found, expected in ((None, ["mmd", "nd"]), ("spec", ["mmd", "metis"])):
+        monkeypatch.setattr(ordering.importlib.util, "find_spec", lambda _, found=found: found)
+        assert ordering.candidates(larger) == expected
+
+
 def test_metis_reduces_fill():
     pytest.importorskip("pymetis", reason="the metis ordering needs pymetis")
     S = oracle.shuffled(oracle.grid(12, 12), 2)

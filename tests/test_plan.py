@@ -16,6 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import padchol
+from padchol import plan as plans
+from padchol.symbolic.costs import CostModel
+from padchol.symbolic.schedule import schedule
+from padchol.symbolic.unfold import front_levels, front_parents
 
 PATTERNS = [pytest.param(S, id=name) for name, S in oracle.EXAMPLES.items()]
 ORDERS = ["natural", "rcm", "mmd", "auto", "given"]
@@ -191,15 +195,18 @@ def test_the_report():
 def test_stats_agree_with_the_layout(S):
     plan = analyze(S, "mmd")
     stats = plan.stats
-    assert stats["levels"] == plan.layout.levels
+    assert (
+        stats["levels"] == front_levels(front_parents(plan.layout, plan.table)).max(initial=-1) + 1
+    )
+    assert stats["rounds"] == plan.layout.rounds
     assert stats["bins"] == len(plan.layout.bins)
     assert stats["bytes"] == sum(leaf.nbytes for leaf in jax.tree.leaves(plan))
     assert stats["padded_flops"] >= stats["flops"]
     assert stats["padded_entries"] >= stats["nnz_L"]
     assert stats["ordering"] == "mmd"
     assert stats["seconds"] > 0
-    stats["levels"] = -1
-    assert plan.stats["levels"] == plan.layout.levels  # a copy: nobody's facts are changed
+    stats["rounds"] = -1
+    assert plan.stats["rounds"] == plan.layout.rounds  # a copy: nobody's facts are changed
 
 
 @pytest.mark.parametrize("n", [200_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
@@ -208,3 +215,21 @@ def test_a_path_of_many_nodes(n):
     plan = padchol.analyze((k + 1, k, n), order="natural", lower=True)
     assert plan.nnz_L == 2 * n - 1
     assert plan.stats["flops"] == 4.0 * (n - 1) + 1
+
+
+@oracle.quick
+@given(oracle.patterns())
+def test_the_cheapest_ordering_is_found_though_not_all_are_scheduled(S):
+    model = CostModel()
+    names = ["natural", "rcm", "mmd"]
+    candidates = [plans._candidate(oracle.as_pattern(S), name, model, len) for name in names]
+    best, scheduled = plans._cheapest(candidates, model)
+    assert scheduled.cost == schedule(best.relaxed, model).cost
+    assert scheduled.cost == min(schedule(c.relaxed, model).cost for c in candidates)
+
+
+def test_a_factor_beyond_int32_is_refused_before_its_rows_are_found():
+    n = 100_000  # full: 5e9 entries
+    first = (np.arange(1, n), np.zeros(n - 1, int), n)
+    with pytest.raises(OverflowError, match=r"nnz\(L\) needs indices up to 5000050000"):
+        padchol.analyze(first, order="natural", lower=True)

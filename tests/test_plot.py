@@ -12,6 +12,7 @@ from support import arrow, grid, path
 
 import padchol
 from padchol import plot
+from padchol.plot import spy, style, tree
 
 pytest.importorskip("matplotlib", reason="pictures need matplotlib")
 
@@ -49,7 +50,9 @@ def test_fronts_partition_the_columns_and_hold_the_factor(plan):
 
 
 def test_flops_are_the_squared_column_lengths():
-    found = plot.Fronts(np.array([-1]), np.array([0]), [np.arange(3)], [np.arange(3, 5)])
+    found = plot.Fronts(
+        np.array([-1]), np.array([0]), [np.arange(3)], [np.arange(3, 5)], np.ones(1)
+    )
     assert found.flops.tolist() == [5**2 + 4**2 + 3**2]
 
 
@@ -76,10 +79,10 @@ def test_cells_of_L_are_its_entries_and_fill_in_has_its_own_colour(name, ax):
     i, j = place[plan.rows], place[plan.cols]
     in_A[np.maximum(i, j), np.minimum(i, j)] = True
     np.testing.assert_array_equal(image[..., 3] > 0, in_L)
-    np.testing.assert_allclose(image[in_A][:, :3], np.tile(plot._rgb(plot.ENTRY), (plan.nnz, 1)))
+    np.testing.assert_allclose(image[in_A][:, :3], np.tile(style.rgb(style.ENTRY), (plan.nnz, 1)))
     fill = image[in_L & ~in_A][:, :3]
     assert len(fill) == plan.nnz_L - plan.nnz > 0
-    np.testing.assert_allclose(fill, np.tile(plot._rgb(plot.FILL), (len(fill), 1)))
+    np.testing.assert_allclose(fill, np.tile(style.rgb(style.FILL), (len(fill), 1)))
 
 
 def test_spies_of_A_show_both_triangles(ax):
@@ -124,36 +127,53 @@ def test_histogram_shares_add_up(ax):
     np.testing.assert_allclose(widths.reshape(2, levels).sum(1), 1.0)
 
 
+def test_padding_efficiency_is_a_share_and_one_without_padding(ax):
+    plan = PLANS["grid"]
+    found = plot.fronts(plan)
+    plot.padding_by_level(ax, plan)
+    shares = np.array([bar.get_width() for bar in ax.patches])
+    assert shares.size == plan.stats["levels"]
+    assert ((shares > 0) & (shares <= 1)).all()
+    for level, share in enumerate(shares):
+        here = found.level == level
+        needed, done = found.flops[here].sum(), found.padded_flops[here].sum()
+        assert share == pytest.approx(needed / done)
+    exact = found._replace(padded_flops=found.flops)
+    other = ax.figure.add_subplot()
+    plot.padding_by_level(other, plan, exact)
+    assert [bar.get_width() for bar in other.patches] == pytest.approx([1.0] * shares.size)
+
+
 def test_cells_count_every_entry_and_stay_few():
     plan = padchol.analyze(grid(60, 60), order="mmd")
-    counts, area = plot._count(plan.n, np.asarray(plan.rows), np.asarray(plan.cols))
-    assert counts.shape == (plot.CELLS, plot.CELLS)
+    counts, area = spy._count(plan.n, np.asarray(plan.rows), np.asarray(plan.cols))
+    assert counts.shape == (spy.CELLS, spy.CELLS)
     assert counts.sum() == plan.nnz
-    assert area == pytest.approx((3600 / plot.CELLS) ** 2)
+    assert area == pytest.approx((3600 / spy.CELLS) ** 2)
     assert counts.max() <= np.ceil(np.sqrt(area)) ** 2  # no more than a cell has places
 
 
 def test_cells_of_a_large_matrix_do_not_overflow_32_bit_indices():
     n = 20_000_000
     corners = np.array([0, n - 1], np.int32)
-    counts, _ = plot._count(n, corners, corners)
+    counts, _ = spy._count(n, corners, corners)
     assert counts[0, 0] == counts[-1, -1] == 1
 
 
 def test_many_levels_share_bars(ax):
     plan = padchol.analyze(path(3000), order="natural")
     levels = plan.stats["levels"]
-    assert levels > plot.BARS
+    assert levels > tree.BARS
     plot.level_histogram(ax, plan)
     bars = ax.patches
-    assert plot.BARS < len(bars) <= 2 * plot.BARS
+    assert tree.BARS < len(bars) <= 2 * tree.BARS
     assert max(bar.get_y() + bar.get_height() for bar in bars) >= levels - 1
     assert sum(bar.get_width() for bar in bars) == pytest.approx(2.0)
 
 
 def test_runs():
-    assert plot._runs(np.array([0, 1, 2, 5, 7, 8])) == [(0, 3), (5, 1), (7, 2)]
-    assert plot._runs(np.zeros(0, np.int64)) == []
+    assert spy._runs(np.array([0, 1, 2, 5, 7, 8])) == [(0, 3), (5, 1), (7, 2)]
+    assert spy._runs(np.zeros(0, np.int64)) == []
 
 
 def test_importing_plot_leaves_matplotlib_alone():

@@ -1,4 +1,4 @@
-"""Levels, bins and chunks: every supernode in exactly one place, children before parents."""
+"""Bins, rounds and chunks: every supernode in exactly one place, children before parents."""
 
 import numpy as np
 import pytest
@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from padchol.symbolic.costs import SIZES, CostModel, padded, padded_shape
+from padchol.symbolic.etree import heights
 from padchol.symbolic.exact import exact_supernodes
 from padchol.symbolic.layout import BLOCK
-from padchol.symbolic.schedule import MAX_BINS, heights, schedule
+from padchol.symbolic.schedule import MAX_BINS, rounds, schedule
 from padchol.symbolic.supernodes import Supernodes, relax
 
 PATTERNS = [pytest.param(S, id=name) for name, S in oracle.EXAMPLES.items()]
@@ -34,39 +35,54 @@ def chain(S):
     return Supernodes(np.arange(S + 1), parent, row_ptr, np.arange(1, S))
 
 
+def steps(made, fronts):
+    """When each front is done: the number of its chunk in the order of a sweep."""
+    at, step = np.full(fronts, -1), 0
+    for r in range(made.rounds):
+        for bin in made.bins:
+            for chunk in range(*bin.chunk_ptr[r : r + 2]):
+                done = bin.fronts[chunk * bin.C : (chunk + 1) * bin.C]
+                assert (done >= 0).any()  # no chunk of padding alone
+                at[done[done >= 0]] = step
+                step += 1
+    return at
+
+
 def check(nodes):
     made = schedule(nodes, CostModel())
-    level = oracle.heights(nodes.parent)
-    assert made.levels == level.max(initial=-1) + 1
+    assert made.levels == oracle.heights(nodes.parent).max(initial=-1) + 1
+    assert made.rounds <= made.levels
     assert len(made.bins) <= MAX_BINS
     assert np.isfinite(made.cost)
     at = np.concatenate([bin.fronts for bin in made.bins] or [np.zeros(0, np.int64)])
     np.testing.assert_array_equal(np.sort(at[at >= 0]), np.arange(nodes.parent.size))
     for bin in made.bins:
-        assert bin.chunk_ptr.shape == (made.levels + 1,)
+        assert bin.chunk_ptr.shape == (made.rounds + 1,)
         assert bin.chunk_ptr[0] == 0
+        assert (np.diff(bin.chunk_ptr) >= 0).all()
         assert bin.chunks * bin.C == bin.fronts.size
         assert [int(x) for x in padded_shape(bin.W, bin.M)] == [bin.W, bin.M]
-        for l in range(made.levels):
-            start, stop = bin.chunk_ptr[l : l + 2]
-            assert start <= stop
-            group = bin.fronts[start * bin.C : stop * bin.C]
-            real = group[group >= 0]
-            assert (level[real] == l).all()
-            assert (nodes.width[real] <= bin.W).all()
-            assert (nodes.below[real] <= bin.M).all()
-            assert group.size - real.size < bin.C  # no chunk of padding alone
+        real = bin.fronts[bin.fronts >= 0]
+        assert (nodes.width[real] <= bin.W).all()
+        assert (nodes.below[real] <= bin.M).all()
+    done, child = steps(made, nodes.parent.size), np.flatnonzero(nodes.parent >= 0)
+    assert (done[child] < done[nodes.parent[child]]).all()
     return made
 
 
 @oracle.quick
-@given(oracle.patterns())
-def test_heights(S):
+@given(oracle.patterns(), st.integers(1, 5), st.randoms(use_true_random=False))
+def test_rounds_and_turns_are_the_earliest_possible(S, bins, random):
     parent = nodes_of(S, relaxed=False).parent
-    level = heights(parent)
-    np.testing.assert_array_equal(level, oracle.heights(parent))
-    below = np.flatnonzero(parent >= 0)
-    assert (level[parent[below]] > level[below]).all()
+    bin_of = np.array([random.randrange(bins) for _ in parent], np.int64)
+    found = list(zip(*rounds(parent, bin_of), strict=True))
+    for s, mine in enumerate(found):
+        needed = [(0, 0)]
+        for child in np.flatnonzero(parent == s):
+            at, turn = found[child]
+            same, later = bin_of[child] == bin_of[s], bin_of[child] > bin_of[s]
+            needed.append((at + later, turn + 1 if same else 0))
+        assert mine == max(needed)
 
 
 def test_heights_of_a_deep_tree_need_no_recursion():
@@ -82,20 +98,20 @@ def test_examples(S, relaxed):
 
 @oracle.quick
 @given(oracle.patterns(), st.booleans())
-def test_every_supernode_sits_in_one_place_of_its_level(S, relaxed):
+def test_every_supernode_sits_in_one_place_after_its_children(S, relaxed):
     check(nodes_of(S, relaxed))
 
 
 def test_no_supernodes():
     made = schedule(nodes_of(oracle.diagonal(0), relaxed=False), CostModel())
-    assert made.levels == 0
+    assert made.levels == made.rounds == 0
     assert made.bins == []
     assert made.cost == 0
 
 
 def test_one_level_in_one_bin():
     made = check(stand_alone([4] * 1000))
-    assert made.levels == 1
+    assert made.levels == made.rounds == 1
     assert len(made.bins) == 1
     assert made.bins[0].C > 1
 
@@ -103,6 +119,7 @@ def test_one_level_in_one_bin():
 def test_as_many_levels_as_supernodes():
     made = check(chain(50))
     assert made.levels == 50
+    assert made.rounds < 4
     assert sum(bin.chunks for bin in made.bins) == 50
 
 

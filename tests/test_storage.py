@@ -12,6 +12,7 @@ from test_plan import is_same
 
 import padchol
 from padchol.storage import ARRAYS
+from padchol.symbolic.costs import CostModel
 
 PLAN = padchol.analyze(oracle.spd(oracle.shuffled(oracle.grid(5, 5), 1)), order="mmd")
 
@@ -162,3 +163,44 @@ def test_threads_analyse_save_and_load(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         for k, plan in enumerate(pool.map(work, range(32))):
             is_same(alone[k % 4], plan)
+
+
+# ---- the cache --------------------------------------------------------------------------------
+
+
+def test_a_cache_finds_the_plan_again_and_makes_it_once(tmp_path, monkeypatch):
+    A = oracle.spd(oracle.grid(5, 5))
+    folder = tmp_path / "not" / "there yet"
+    first = padchol.analyze(A, cache=folder)
+    is_same(first, padchol.analyze(A))
+    assert len(list(folder.iterdir())) == 1
+    monkeypatch.setattr("padchol.plan._analyze", lambda *_: pytest.fail("analysed again"))
+    is_same(first, padchol.analyze(2 * A, cache=folder))
+
+
+def test_a_cache_tells_patterns_and_options_apart(tmp_path):
+    A, B = oracle.spd(oracle.grid(5, 5)), oracle.spd(oracle.path(25))
+    perm = np.arange(25)[::-1]
+    asked = [dict(), dict(order="rcm"), dict(order=perm), dict(costs=CostModel(per_step=0.0))]
+    for options in asked:
+        for matrix in (A, B):
+            is_same(
+                padchol.analyze(matrix, cache=tmp_path, **options),
+                padchol.analyze(matrix, **options),
+            )
+    assert len(list(tmp_path.iterdir())) == 2 * len(asked)
+
+
+def test_a_damaged_file_in_the_cache_is_named(tmp_path):
+    A = oracle.spd(oracle.grid(5, 5))
+    padchol.analyze(A, cache=tmp_path)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(padchol.PlanFileError, match=path.name):
+        padchol.analyze(A, cache=tmp_path)
+
+
+def test_an_analysis_that_fails_leaves_nothing_in_the_cache(tmp_path):
+    with pytest.raises(ValueError, match="permutation"):
+        padchol.analyze(oracle.spd(oracle.path(3)), order=[0, 0, 1], cache=tmp_path)
+    assert list(tmp_path.iterdir()) == []

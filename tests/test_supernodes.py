@@ -1,5 +1,7 @@
 """Supernodes: maximal runs and their rows against the dense oracle; relaxation by its contract."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import symbolic_oracle as oracle
@@ -7,7 +9,9 @@ from hypothesis import given
 
 from padchol.symbolic import supernodes
 from padchol.symbolic.costs import CostModel
+from padchol.symbolic.etree import RowSubtrees
 from padchol.symbolic.exact import exact_supernodes
+from padchol.symbolic.pattern import Pattern
 
 PATTERNS = [pytest.param(S, id=name) for name, S in oracle.EXAMPLES.items()]
 
@@ -64,30 +68,30 @@ def test_place_is_the_row_in_the_front(S):
 
 
 def check_ordered(S):
-    """Columns sorted within their supernodes by where their rows of A begin."""
-    exact, post = exact_supernodes(oracle.as_pattern(S), np.arange(len(S)))
-    moved = S[np.ix_(post, post)]
-    i, k = np.nonzero(np.tril(moved, -1))
-    ordered, order = supernodes.order_columns(exact, i, k)
+    """Columns sorted within their supernodes by where their rows of A begin, L as it was."""
+    before, post = exact_supernodes(oracle.as_pattern(S), np.arange(len(S)))
+    after, moved_post = exact_supernodes(oracle.as_pattern(S), np.arange(len(S)), reorder=True)
     n = len(S)
-    np.testing.assert_array_equal(np.sort(order), np.arange(n))
+    order = np.argsort(post)[moved_post]  # new position t is column order[t] before
     for name in ("first", "parent", "row_ptr"):  # the tree and its sizes stay
-        np.testing.assert_array_equal(getattr(ordered, name), getattr(exact, name))
-    np.testing.assert_array_equal(exact.of_column[order], exact.of_column)
+        np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
+    np.testing.assert_array_equal(before.of_column[order], before.of_column)
+    moved = S[np.ix_(post, post)]
     begin = np.array([moved[j, : j + 1].argmax() if j else 0 for j in range(n)], np.int64)
-    held = np.zeros((n, n), bool)  # what the fronts have room for
-    for s in range(exact.parent.size):
-        columns = order[exact.first[s] : exact.first[s + 1]]
-        keys = list(zip(begin[columns], columns, strict=True))
+    held = np.zeros((n, n), bool)
+    for s in range(before.parent.size):
+        start, end = after.first[s : s + 2]
+        columns = order[start:end]
+        assert columns[0] == start
+        keys = list(zip((begin[columns] - begin[start]) % n, columns, strict=True))
         assert keys == sorted(keys)  # those that begin alike stay as they were
-        before = exact.rows[exact.row_ptr[s] : exact.row_ptr[s + 1]]
-        after = ordered.rows[ordered.row_ptr[s] : ordered.row_ptr[s + 1]]
-        assert (np.diff(after) > 0).all()
-        assert set(order[after]) == set(before)
-        pivots = np.arange(exact.first[s], exact.first[s + 1])
-        held[np.ix_(np.append(pivots, after), pivots)] = True
-    L = oracle.eliminate(moved[np.ix_(order, order)])
-    assert not (L & ~held).any()
+        rows = after.rows[after.row_ptr[s] : after.row_ptr[s + 1]]
+        assert (np.diff(rows) > 0).all()
+        pivots = np.arange(start, end)
+        held[np.ix_(np.append(pivots, rows), pivots)] = True
+    np.testing.assert_array_equal(
+        np.tril(held), oracle.eliminate(S[np.ix_(moved_post, moved_post)])
+    )
     return order
 
 
@@ -158,6 +162,31 @@ def test_relaxation_merges_where_it_pays():
     assert relaxed.parent.size < 20
 
 
+@oracle.quick
+@given(oracle.patterns())
+def test_groups_are_the_same_together_and_one_by_one(S):
+    exact, _ = exact_of(S)
+    with mock.patch.object(supernodes, "TOGETHER", 1):
+        together = supernodes.groups(exact, CostModel())
+    with mock.patch.object(supernodes, "TOGETHER", exact.parent.size + 1):
+        one_by_one = supernodes.groups(exact, CostModel())
+    np.testing.assert_array_equal(together, one_by_one)
+    np.testing.assert_array_equal(together, groups_by_hand(exact, CostModel()))
+
+
+def groups_by_hand(exact, model):
+    """The rule itself: each supernode in turn, its children by rows, then by number."""
+    S, width, below = exact.parent.size, exact.width, exact.below
+    price, top = model.front_price(), np.arange(S)
+    for s in range(S):
+        for c in sorted(np.flatnonzero(exact.parent == s), key=lambda c: (-below[c], c)):
+            apart = price(width[s], below[s]) + price(width[c], below[c])
+            if price(width[s] + width[c], below[s]) <= apart:
+                width[s] += width[c]
+                top[top == c] = s
+    return top
+
+
 def test_nothing_is_merged_across_roots():
     blocks = oracle.side_by_side(*[oracle.full(3)] * 4)
     exact, relaxed = check_relaxed(blocks, CostModel())
@@ -168,6 +197,20 @@ def test_a_long_path_needs_no_recursion():
     n = 200_000
     i, k = np.arange(1, n), np.arange(n - 1)
     counts = np.append(np.full(n - 1, 2), 1)
-    nodes = supernodes.with_rows(*supernodes.maximal(np.append(i, -1), counts), i, k)
+    counted = supernodes.maximal(np.append(i, -1), counts)
+    nodes = supernodes.with_rows(counted, RowSubtrees(i, k, i))
     assert nodes.parent.size == n - 1
     np.testing.assert_array_equal(nodes.rows, np.arange(1, n - 1))
+
+
+def test_a_long_way_beside_larger_siblings_takes_few_passes():
+    """A cycle through the spine of a comb: every node of the spine has a later sibling, a tooth."""
+    n = 100_000
+    spine, teeth = np.arange(0, n, 2), np.arange(1, n - 2, 2)
+    i = np.concatenate([spine[1:], teeth + 1, [n - 1, n - 1]])  # n - 1 closes the cycle
+    k = np.concatenate([spine[:-1], teeth, [0, n - 2]])
+    rows, cols = np.concatenate([i, np.arange(n)]), np.concatenate([k, np.arange(n)])
+    order = np.lexsort((rows, cols))
+    exact, _ = exact_supernodes(Pattern(n, rows[order], cols[order]), np.arange(n))
+    of_spine = exact.rows.size - teeth.size  # one row below each tooth
+    assert of_spine == 2 * (spine.size - 1)

@@ -85,7 +85,8 @@ def padded_rows(nodes, bin):
 def test_ancestors_sit_higher_and_every_pivot_in_one_place(S, relaxed):
     machine = Machine(S, relaxed)
     layout, table, n = machine.layout, machine.table, machine.n
-    level, parent = front_levels(layout, table), front_parents(layout, table)
+    parent = front_parents(layout, table)
+    level = front_levels(parent)
     child = np.flatnonzero(parent < parent.size)
     assert (level[parent[child]] > level[child]).all()
     fronts = [row for rows in machine.rows for row in rows]
@@ -240,6 +241,6 @@ def test_updates_of_a_chunk_beyond_int32_are_refused_before_they_are_allocated()
     m = 50_000  # rows below one narrow front: an update of 2.5e9 entries
     one, zero = np.ones(1, np.int64), np.zeros(1, np.int64)
     where = Placement(zero, zero, 4 * one, m * one, one, BLOCK * one, one, 4 * m, 5)
-    block = blocks.AllBlocks(zero, zero, one, np.zeros((1, BLOCK), np.int64))
+    block = blocks.AllBlocks(np.arange(2), zero, one, one, np.zeros(BLOCK), zero, zero)
     with pytest.raises(OverflowError, match="block source"):
-        blocks.block_list(Writer(), block, 0, Bin(4, m, 1, zero, np.arange(2)), where)
+        blocks.block_list(Writer(), block, Bin(4, m, 1, zero, np.arange(2)), where)

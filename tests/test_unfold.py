@@ -17,7 +17,9 @@ def check(S, order):
     plan = padchol.analyze(oracle.spd(S), order=order)
     L = oracle.eliminate(S[np.ix_(plan.perm, plan.perm)])
     n = plan.n
-    parents, levels = front_parents(plan.layout, plan.table), front_levels(plan.layout, plan.table)
+    parents = front_parents(plan.layout, plan.table)
+    levels = front_levels(parents)
+    assert levels.max(initial=-1) + 1 == plan.stats["levels"]
     rows = [row for bin in front_rows(plan.layout, plan.table) for row in bin]
     pivots = [row[: bin.W] for bin in plan.layout.bins for row in np.zeros((bin.fronts, bin.D))]
     assert len(rows) == len(pivots) == parents.size == levels.size
@@ -59,6 +61,6 @@ def test_read_takes_one_section_as_int64():
 
 def test_levels_of_a_plan_without_fronts():
     plan = padchol.analyze(oracle.spd(oracle.diagonal(0)))
-    assert front_levels(plan.layout, plan.table).size == 0
-    assert front_parents(plan.layout, plan.table).size == 0
+    parents = front_parents(plan.layout, plan.table)
+    assert parents.size == front_levels(parents).size == 0
     assert front_rows(plan.layout, plan.table) == []

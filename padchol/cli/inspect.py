@@ -18,7 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file", type=Path, help="MatrixMarket .mtx (or .mtx.gz), or .npz of scipy.sparse.save_npz"
     )
-    parser.add_argument("--order", default="auto", help="auto (default), natural, rcm, mmd, ...")
+    parser.add_argument(
+        "--order", default="auto", help="auto (default), natural, rcm, mmd, nd, ..."
+    )
     parser.add_argument("--lower", action="store_true", help="the file holds one triangle only")
     parser.add_argument("--plot", type=Path, metavar="OUT.png", help="draw A, L and the tree")
 

@@ -7,6 +7,7 @@ TPU has none), and the same program on every platform.
 from __future__ import annotations
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -18,6 +19,9 @@ UNROLL_FROM = 32  # matrices in the batch
 # leaves of the recursion (experiment 2).
 HALVE_UP_TO = 32
 LEAF = 64
+# Columns: the sum is up to 2 times faster than the product to 24, slower at 80 (experiment 15).
+SUM_UP_TO = 32
+LITERAL_UP_TO = 64  # rows of triangles and diagonals
 MIRROR_UP_TO = 128  # rows (experiment 12)
 HALVE_PRODUCT_FROM = 256  # rows; 9 % on the 3D grid 30^3, 0 to 2 % elsewhere (experiment 10)
 
@@ -25,7 +29,9 @@ Batch = Float[Array, "C W W"]
 
 
 def times(a, b):
-    """a @ b, batched."""
+    """a @ b, batched. One column, a small a: summed, which XLA fuses with what a is made of."""
+    if b.shape[2] == 1 and a.shape[2] <= SUM_UP_TO:
+        return jnp.sum(a * b[:, None, :, 0], 2, keepdims=True)
     return jnp.einsum("cik,ckj->cij", a, b)
 
 
@@ -59,7 +65,9 @@ def times_symmetric(a, b):
 
 
 def t_times(a, b):
-    """a^T @ b, batched."""
+    """a^T @ b, batched; see `times`."""
+    if b.shape[2] == 1 and a.shape[2] <= SUM_UP_TO:
+        return jnp.sum(a * b, 1)[:, :, None]
     return jnp.einsum("cki,ckj->cij", a, b)
 
 
@@ -80,13 +88,23 @@ def symmetric(a):
 
 def lower_half(a):
     """Phi of Murray (2016), arXiv 1602.07527, eq. 10: lower triangle, diagonal halved."""
-    i = jnp.arange(a.shape[-1])
+    i = _ramp(a.shape[-1])
     return jnp.where(i[:, None] > i, a, jnp.where(i[:, None] == i, a / 2, 0))
 
 
+def diagonals(a):
+    """The diagonals of a batch, as columns (C, W, 1)."""
+    return jnp.sum(jnp.where(np.eye(a.shape[-1], dtype=bool), a, 0), 2, keepdims=True)
+
+
 def _below_or_on(size: int):
-    i = jnp.arange(size)
-    return i[:, None] >= i
+    return _ramp(size)[:, None] >= _ramp(size)
+
+
+def _ramp(size: int):
+    """0 .. size - 1. Small, it and what follows from it are literals: what XLA can compute ahead of
+    the loops it moves there and spreads over its threads, at 30 us a thread (experiment 13)."""
+    return (np if size <= LITERAL_UP_TO else jnp).arange(size)
 
 
 def cholesky_and_inverse(a: Batch) -> tuple[Batch, Batch]:
@@ -114,8 +132,8 @@ def _by_columns(a: Batch) -> tuple[Batch, Batch]:
 def _unrolled(a: Batch) -> tuple[Batch, Batch]:
     """[A, I] to [L^T, L^-1], every index static."""
     width = a.shape[-1]
-    i = jnp.arange(width)
-    unit = jnp.broadcast_to(jnp.eye(width, dtype=a.dtype), a.shape)
+    i = _ramp(width)
+    unit = jnp.broadcast_to(np.eye(width, dtype=a.dtype), a.shape)
     rest = jnp.concatenate([symmetric(a), unit], 2)
     rows = []
     for j in range(width):
@@ -134,7 +152,7 @@ def _looped(a: Batch) -> tuple[Batch, Batch]:
     one 8 x 8 matrix of it then fits what XLA compiles as a single kernel, loop and all.
     """
     width = a.shape[-1]
-    i = jnp.arange(width)
+    i = _ramp(width)
 
     def eliminate(j, rest):
         row = lax.dynamic_index_in_dim(rest, j, 1, keepdims=False)
@@ -144,10 +162,10 @@ def _looped(a: Batch) -> tuple[Batch, Batch]:
         return jnp.where((i > j)[:, None], update, rest)  # a NaN must not reach the rows before
 
     done = lax.fori_loop(0, width, eliminate, symmetric(a))
-    scale = 1 / jnp.sqrt(jnp.diagonal(done, axis1=1, axis2=2))
-    L = lower(jnp.swapaxes(done, 1, 2) * scale[:, None, :])
+    scale = 1 / jnp.sqrt(diagonals(done))
+    L = lower(jnp.swapaxes(done * scale, 1, 2))
     unit = jnp.where(i[:, None] == i, 1, done)
-    return L, lower(unit * scale[:, :, None])
+    return L, lower(unit * scale)
 
 
 def _by_halves(a: Batch, leaf: int) -> tuple[Batch, Batch]:
@@ -176,8 +194,8 @@ def _by_blocks(a: Batch) -> tuple[Batch, Batch]:
     """
     width = a.shape[-1]
     full = symmetric(a)
-    eye = jnp.eye(width, dtype=a.dtype)
-    i = jnp.arange(width)
+    eye = np.eye(width, dtype=a.dtype)
+    i = _ramp(width)
 
     def one_block(k, carry):
         L, inverse = carry

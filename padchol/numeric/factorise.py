@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from padchol.numeric.binding import sweep
 from padchol.numeric.dense import (
     cholesky_and_inverse,
+    diagonals,
     lower,
     lower_half,
     lower_times_t,
@@ -40,12 +42,15 @@ def pack(L11, inverse, L21):
 
 
 def unpack(panel: Float[Array, "C D W"]):
-    """L11, L11^-1 and L21 of a finished panel."""
+    """L11, L11^-1, L11^-T and L21 of a finished panel.
+
+    Both inverses, because a product with a transposed first factor is slow under XLA on CPU.
+    """
     W = panel.shape[2]
     pivots = panel[:, :W]
-    L11 = lower(pivots)
-    scale = jnp.eye(W, dtype=panel.dtype) / jnp.diagonal(pivots, axis1=1, axis2=2)[:, None]
-    return L11, jnp.swapaxes(strictly_upper(pivots), 1, 2) + scale, panel[:, W:]
+    scale = jnp.where(np.eye(W, dtype=bool), 1 / diagonals(pivots), 0)
+    above = strictly_upper(pivots)
+    return lower(pivots), jnp.swapaxes(above, 1, 2) + scale, above + scale, panel[:, W:]
 
 
 def cholesky_front(bin: BinLayout, args: tuple):
@@ -63,7 +68,7 @@ def tangent_front(bin: BinLayout, args: tuple):
     dL21 = dF21 L11^-T - L21 Phi(S)^T,  dU = -dL21 L21^T - L21 dL21^T.
     """
     panel, finished = args
-    L11, inverse, L21 = unpack(finished)
+    L11, inverse, _, L21 = unpack(finished)
     phi = lower_half(times_t(times(inverse, symmetric(panel[:, : bin.W])), inverse))
     d_L21 = times_t(panel[:, bin.W :], inverse) - times_t(L21, phi)
     half = times_t(d_L21, L21)
@@ -109,8 +114,9 @@ def first_failure(plan: Plan, panels: Panels) -> Int[Array, ""]:
         return jnp.zeros((), jnp.int32)
     pivot = diagonal(plan, panels)
     failed = ~((pivot > 0) & jnp.isfinite(pivot))
-    index = jnp.asarray(plan.perm, jnp.int32)[jnp.argmax(failed)]
-    return jnp.where(jnp.any(failed), index + 1, 0).astype(jnp.int32)
+    first = jnp.min(jnp.where(failed, np.arange(plan.n, dtype=np.int32), plan.n))
+    index = jnp.asarray(plan.perm, jnp.int32)[jnp.minimum(first, plan.n - 1)]
+    return jnp.where(first < plan.n, index + 1, 0)
 
 
 def diagonal(plan: Plan, panels: Panels) -> Float[Array, " n"]:

@@ -26,8 +26,7 @@ from padchol.symbolic.layout import BinLayout
 def inverse_front(bin: BinLayout, args: tuple, below):
     """Panels of L become panels of Z."""
     del bin
-    _, inverse, L21 = unpack(args[0])
-    inverse_t = jnp.swapaxes(inverse, 1, 2)
+    _, _, inverse_t, L21 = unpack(args[0])
     G_t = times_t(inverse_t, L21)
     Z21_t = -times_symmetric(G_t, below)
     Z11 = times_t(inverse_t, inverse_t) - times_t(G_t, Z21_t)

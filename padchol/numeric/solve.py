@@ -28,7 +28,7 @@ def forward_front(bin: BinLayout, args: tuple):
     """b becomes y."""
     del bin
     b, panel = args
-    L11, inverse, L21 = unpack(panel)
+    L11, inverse, _, L21 = unpack(panel)
     y = pivot_solve(times, L11, inverse, b)
     return (y,), -times(L21, y)
 
@@ -37,13 +37,13 @@ def backward_front(bin: BinLayout, args: tuple, below):
     """y becomes x."""
     del bin
     y, panel = args
-    L11, inverse, L21 = unpack(panel)
-    return (pivot_solve(t_times, L11, inverse, y - t_times(L21, below)),)
+    L11, _, inverse_t, L21 = unpack(panel)
+    return (pivot_solve(t_times, L11, inverse_t, y - t_times(L21, below)),)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def pivot_solve(product, L11, inverse, b):
-    """L11^-1 b (product: `times`) or L11^-T b (`t_times`)."""
+    """L11^-1 b (product: `times`) or L11^-T b (`t_times`), `inverse` the matrix applied to b."""
     return _corrected(product, L11, inverse, b)
 
 
@@ -57,8 +57,8 @@ def _pivot_solve_jvp(product, primals, tangents):
 
 
 def _corrected(product, L11, inverse, b):
-    x = product(inverse, b)
-    return x + product(inverse, b - product(L11, x))
+    x = times(inverse, b)
+    return x + times(inverse, b - product(L11, x))
 
 
 def half_solve(plan: Plan, up: bool, panels: Panels, b: Float[Array, "rows k"]):

@@ -20,8 +20,8 @@ Leaves are stored like nodes: those of all fronts one behind the other, see `sym
 
 Why it looks as it does (XLA on CPU): one buffer in place, because fresh memory costs more than the
 arithmetic on it; updates are moved in runs of BLOCK columns, a cache line each, three times cheaper
-than entries; one `fori_loop` per bin, its bounds from the plan, because `lax.switch` copies the
-carry. The traced program has one kernel per bin at every n.
+than entries; one loop per bin, its bounds from the plan, because `lax.switch` copies the carry. The
+traced program has one kernel per bin at every n.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from padchol.symbolic.layout import BLOCK, BinLayout, Kind, Layout, Section
@@ -90,24 +91,42 @@ def run(sweep: Sweep, table: jax.Array, storage: jax.Array, leaves: Sequence[jax
     """
     if groups := _groups(sweep):
         return _by_groups(sweep, *groups, table, storage, leaves)
-    bins, levels = sweep.layout.bins, sweep.layout.levels
+    bins, rounds = sweep.layout.bins, sweep.layout.rounds
     outputs = _empty(sweep, storage.dtype)
-    calls = [_batched_kernel(sweep, bin) for bin in bins]
+    counters = tuple(jnp.asarray(0 if sweep.up else bin.chunks, table.dtype) for bin in bins)
 
-    def one_level(step, carry):
-        level = step if sweep.up else levels - 1 - step
-        for b in range(len(bins)):
-            at = sweep.layout.chunk_ptr.start + level * len(bins) + b
-            first, last = table[at], table[at + len(bins)]
+    def one_round(step, carry):
+        counters, found = list(carry[0]), carry[1]
+        for bin in bins if sweep.up else reversed(bins):
+            i = counters[bin.index]
+            counters[bin.index], _, found = _chunks(sweep, bin, table, leaves, i, step, found)
+        return tuple(counters), found
 
-            def one_chunk(chunk, carry, bin=bins[b], call=calls[b]):
-                return _chunk(sweep, bin, call, table, leaves, chunk, carry)
-
-            carry = lax.fori_loop(first, last, one_chunk, carry)
-        return carry
-
-    storage, outputs = lax.fori_loop(0, levels, one_level, (storage, outputs))
+    first = jnp.zeros((), table.dtype)
+    _, (storage, outputs) = lax.fori_loop(first, rounds, one_round, (counters, (storage, outputs)))
     return (storage, *outputs)
+
+
+def _chunks(sweep: Sweep, bin: BinLayout, table, leaves, i, step, found):
+    """The chunks of one bin in one round, from the i-th on: up to its end, or down to its start."""
+    call = _batched_kernel(sweep, bin)
+    start, bins = sweep.layout.chunk_ptr.start + bin.index, len(sweep.layout.bins)
+
+    def more(carry):
+        # The bound is looked up here, and the step carried along for it: bounds that XLA can read
+        # ahead of the loops it reads in several threads, which takes longer than a small sweep.
+        i, step, _ = carry
+        if sweep.up:
+            return i < table[start + bins * (step + 1)]
+        return i > table[start + bins * (sweep.layout.rounds - 1 - step)]
+
+    def one_chunk(carry):
+        i, step, found = carry
+        if sweep.up:
+            return i + 1, step, _chunk(sweep, bin, call, table, leaves, i, found)
+        return i - 1, step, _chunk(sweep, bin, call, table, leaves, i - 1, found)
+
+    return lax.while_loop(more, one_chunk, (i, step, found))
 
 
 def _empty(sweep: Sweep, dtype) -> tuple[jax.Array, ...]:
@@ -214,13 +233,26 @@ def _below(sweep: Sweep, bin: BinLayout, table, storage, chunk):
         found = flat.at[at].get(mode="promise_in_bounds")  # proved in range by symbolic.tables
         return jnp.where((rows == 0)[:, None], 0, found).reshape(shape)
 
-    def one_tile(t, update):
+    assert bin.blocks is not None  # M > 0
+    T = bin.blocks.T
+    lead = (math.prod(sweep.lead),) if sweep.lead else ()
+
+    def one_tile(t, carry):
+        update, moved = carry
         source, target, counts = _tile(bin, table, t)
-        moved = jnp.where(counts, _get_runs(*_flat(sweep, storage, target)), 0)
-        return _add_runs(*_flat(sweep, update, source), moved).reshape(update.shape)
+        counts = counts & (target != 0)[:, :, None]
+        found = jnp.where(counts, _get_runs(*_flat(sweep, storage, target)), 0)
+        # XLA splits a gather from a large buffer over its threads, which takes longer than the
+        # gather; written in place, into one half or the other, it is left alone (experiment 13).
+        half, axis = (t & 1) * T, len(lead)
+        moved = lax.dynamic_update_slice_in_dim(moved, found, half, axis)
+        found = lax.dynamic_slice_in_dim(moved, half, T, axis)
+        return _add_runs(*_flat(sweep, update, source), found).reshape(update.shape), moved
 
     update = jnp.zeros((*sweep.lead, bin.C * bin.M**2), storage.dtype)
-    return lax.fori_loop(*_tiles(bin, table, chunk), one_tile, update).reshape(shape)
+    moved = jnp.zeros((*lead, 2 * T, BLOCK, BLOCK), storage.dtype)
+    update, _ = lax.fori_loop(*_tiles(bin, table, chunk), one_tile, (update, moved))
+    return update.reshape(shape)
 
 
 def _hand_update(sweep: Sweep, bin: BinLayout, table, storage, update, chunk):
@@ -257,14 +289,14 @@ def _tiles(bin: BinLayout, table, chunk):
 
 def _tile(bin: BinLayout, table, t):
     """Of each row of T blocks: where it starts in the update, where in the panel storage (both
-    (T, BLOCK)), and which of its entries count (T, BLOCK, BLOCK)."""
+    (T, BLOCK); 0 at padding), and which of its columns count (T, 1, BLOCK)."""
     blocks = bin.blocks
     assert blocks is not None
-    lane = jnp.arange(BLOCK, dtype=table.dtype)
+    lane = np.arange(BLOCK, dtype=np.int32)  # a literal: XLA spreads small fillings over threads
     source, columns = (_take(table, part, t, blocks.T) for part in (blocks.source, blocks.columns))
     target = _take(table, blocks.target, t, blocks.T * BLOCK).reshape(blocks.T, BLOCK)
-    counts = ((columns[:, None] >> lane) & 1 == 1)[:, None] & (target != 0)[:, :, None]
-    return source[:, None] + bin.M * lane, target, counts
+    counts = (columns[:, None] >> lane) & 1 == 1
+    return source[:, None] + bin.M * lane, target, counts[:, None]
 
 
 def _flat(sweep: Sweep, stored, at):

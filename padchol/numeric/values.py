@@ -72,6 +72,15 @@ def _put(target: Array, at: Array, values: Any) -> Array:
     return target.at[at].set(values, **_UNIQUE)
 
 
+def add_diagonal(plan: Plan, a: Any, d: Any) -> Float[Array, " nnz"]:
+    """Canonical values of A + diag(d)."""
+    a, d = check_values(plan, a), real_array(d, "diagonal")
+    if d.shape not in ((), (plan.n,)):
+        raise ValueError(f"expected a number or a diagonal of shape ({plan.n},); got {d.shape}")
+    rows, cols = jnp.asarray(plan.rows), jnp.asarray(plan.cols)
+    return a + jnp.where(rows == cols, jnp.broadcast_to(d, (plan.n,))[cols], 0)
+
+
 def multiply(plan: Plan, a: Float[Array, " nnz"], x: Float[Array, "n k"]) -> Float[Array, "n k"]:
     """A x from canonical values, x in the user's order."""
     rows, cols = jnp.asarray(plan.rows), jnp.asarray(plan.cols)

@@ -32,12 +32,25 @@ class Strips(NamedTuple):
 
 
 class AllBlocks(NamedTuple):
-    """Blocks of all updates, one a row; see `layout.Blocks`."""
+    """Blocks of all updates, one a row, by front; see `layout.Blocks`."""
 
-    front: np.ndarray
+    ptr: np.ndarray  # (S + 1,): where the blocks of each front begin
     source: np.ndarray  # within the (M, M) update
     columns: np.ndarray
-    target: np.ndarray  # (blocks, BLOCK)
+    rows: np.ndarray  # which of its BLOCK rows count, as bits
+    starts: np.ndarray  # where rows of updates start in the panels of their owners
+    window: np.ndarray  # the first row of the block in `starts`
+    offset: np.ndarray  # of its first column, counted from there
+
+    def target(self, which: np.ndarray) -> np.ndarray:
+        """(blocks, BLOCK): where the rows of these blocks start; the trash for those too many."""
+        windows = np.lib.stride_tricks.sliding_window_view(self.starts, BLOCK)
+        target = windows[self.window[which]]
+        target += self.offset[which][:, None]
+        rows = self.rows[which]
+        partial = np.flatnonzero(rows != 2**BLOCK - 1)
+        target[partial] *= (rows[partial][:, None] >> np.arange(BLOCK)) & 1
+        return target
 
 
 def strips(nodes: Supernodes) -> Strips:
@@ -62,54 +75,79 @@ def strips(nodes: Supernodes) -> Strips:
 
 
 def all_blocks(nodes: Supernodes, where: Placement) -> AllBlocks:
-    """Every strip cut into blocks. Rows that a block has too many go to the trash."""
+    """Every strip cut into blocks."""
     found = strips(nodes)
-    count = -(-(nodes.below[found.front] - found.column) // BLOCK)
+    starts, base = _row_starts(nodes, where, found)
+    M, below = where.M[found.front], nodes.below[found.front]
+    count = -(-(below - found.column) // BLOCK)
+    left = np.minimum(found.column, M - BLOCK)
+    shift = found.column - left
+    columns = ((1 << found.count) - 1) << shift
     strip = np.repeat(np.arange(count.size), count)
-    s, owner, column = found.front[strip], found.owner[strip], found.column[strip]
-    first = column + ramp(count) * BLOCK
-    top = np.minimum(first, where.M[s] - BLOCK)  # blocks stay within the padded update
-    left = np.minimum(column, where.M[s] - BLOCK)
-    shift = column - left
-    row = top[:, None] + np.arange(BLOCK)
-    real = (row >= first[:, None]) & (row < nodes.below[s][:, None])
-    block = np.nonzero(real)[0]
-    i = nodes.rows[(nodes.row_ptr[s][:, None] + row)[real]]
-    target = np.zeros(row.shape, np.int64)
-    start = where.row_start(nodes, owner[block], i)
-    target[real] = start + (found.offset[strip] - shift)[block]
-    columns = ((1 << found.count[strip]) - 1) << shift
-    return AllBlocks(s, top * where.M[s] + left, columns, target)
+    first = found.column[strip] + ramp(count) * BLOCK
+    top = np.minimum(first, (M - BLOCK)[strip])  # blocks stay within the padded update
+    real = np.minimum(below[strip] - top, BLOCK)
+    rows = (1 << real) - (1 << (first - top))
+    blocks = np.bincount(found.front, count, nodes.parent.size).astype(np.int64)
+    return AllBlocks(
+        np.append(0, np.cumsum(blocks)),
+        top * M[strip] + left[strip],
+        columns[strip],
+        rows,
+        starts,
+        base[strip] + top,
+        (found.offset - shift).astype(np.int32)[strip],
+    )
 
 
-def block_list(writer, blocks: AllBlocks, b: int, bin: Bin, where: Placement) -> Blocks | None:
-    """The blocks that leave bin b, by chunk, filled up to whole tiles."""
-    mine = np.flatnonzero(where.bin[blocks.front] == b)
-    if not mine.size:
+def _row_starts(
+    nodes: Supernodes, where: Placement, found: Strips
+) -> tuple[np.ndarray, np.ndarray]:
+    """(starts, base): starts[base[q] + t] is where row t of the update of strip q starts.
+
+    That is, in the panel of the strip's owner, for the rows from the strip's first column on. The
+    strips of one front and owner share the look-up, so that a block costs but a copy. With BLOCK
+    entries of room at both ends, and in int32, which the panel storage fits.
+    """
+    new = np.ones(found.front.size, bool)
+    new[1:] = (found.front[1:] != found.front[:-1]) | (found.owner[1:] != found.owner[:-1])
+    front, owner, column = found.front[new], found.owner[new], found.column[new]
+    size = nodes.below[front] - column
+    i = nodes.rows[np.repeat(nodes.row_ptr[front] + column, size) + ramp(size)]
+    starts = np.zeros(i.size + 2 * BLOCK, np.int32)
+    starts[BLOCK : BLOCK + i.size] = where.row_start(nodes, np.repeat(owner, size), i)
+    base = BLOCK + np.cumsum(size) - size - column
+    return starts, base[np.cumsum(new) - 1]
+
+
+def block_list(writer, blocks: AllBlocks, bin: Bin, where: Placement) -> Blocks | None:
+    """The blocks that leave a bin, by chunk, filled up to whole tiles."""
+    place = np.flatnonzero(bin.fronts >= 0)
+    s = bin.fronts[place]
+    mine = blocks.ptr[s + 1] - blocks.ptr[s]
+    if not mine.sum():
         return None
-    s = blocks.front[mine]
-    chunk = where.chunk[s]
-    order = np.argsort(chunk, kind="stable")
-    mine, s, chunk = mine[order], s[order], chunk[order]
-    counts = np.bincount(chunk, minlength=bin.chunks)
+    counts = np.bincount(place // bin.C, mine, bin.chunks).astype(np.int64)
+    lane = np.repeat(place % bin.C, mine)
+    mine = np.repeat(blocks.ptr[s], mine) + ramp(mine)
     T = _tile(counts)
     tiles = -(-counts // T)
     ptr = np.concatenate([[0], np.cumsum(tiles)])
     slot = np.repeat(ptr[:-1] * T, counts) + ramp(counts)
 
     def table(values, high, what):
-        filled = np.zeros((int(ptr[-1]) * T, *values.shape[1:]), np.int64)
+        filled = np.zeros((int(ptr[-1]) * T, *values.shape[1:]), values.dtype)
         filled[slot] = values
         return writer.add(filled, 0, high, what)
 
-    source = where.lane[s] * bin.M**2 + blocks.source[mine]
+    source = lane * bin.M**2 + blocks.source[mine]
     last = bin.C * bin.M**2 - (BLOCK - 1) * bin.M - BLOCK
     return Blocks(
         T,
         writer.add(ptr, 0, INT32_MAX, "tile pointers"),
         table(source, last, "block source"),
         table(blocks.columns[mine], 2**BLOCK - 1, "block columns"),
-        table(blocks.target[mine], where.panel_end - BLOCK, "block target"),
+        table(blocks.target(mine), where.panel_end - BLOCK, "block target"),
     )
 
 

@@ -48,7 +48,7 @@ class CostModel:
     flops: float = 110.0  # GEMM flops per ns
     per_step: float = 300.0  # one trip of a chunk loop
     per_step_block: float = 2_300.0  # and per 8 pivot columns in it: kernel launches in sequence
-    per_level_bin: float = 1_300.0  # one empty chunk loop
+    per_loop: float = 1_000.0  # one empty chunk loop: a bin in a round
     chunk_entries: int = 32_768  # entries of one chunk of fronts: a quarter of a megabyte
     widest: int = 256  # pivot columns of a front; wider supernodes are cut into chains
 
@@ -66,14 +66,18 @@ class CostModel:
         """What a trip of the chunk loop costs besides its fronts."""
         return self.per_step + self.per_step_block * np.ceil(np.asarray(w) / 8)
 
+    def front_prices(self, w: np.ndarray, m: np.ndarray) -> np.ndarray:
+        """Fronts of w pivots and m rows, each with its move."""
+        return self.front(*padded_shape(w, m)) + self.moved(m)
+
     def front_price(self) -> Callable[[int, int], float]:
-        """A front of w pivots and m rows with its move, as a function that remembers."""
+        """The same of one front, as a function that remembers."""
         remembered: dict[tuple[int, int], float] = {}
 
         def price(w: int, m: int) -> float:
             key = (w, m)
             if key not in remembered:
-                remembered[key] = float(self.front(*padded_shape(w, m)) + self.moved(m))
+                remembered[key] = float(self.front_prices(np.asarray(w), np.asarray(m)))
             return remembered[key]
 
         return price

@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from padchol.symbolic.etree import (
+    RowSubtrees,
     column_counts,
-    compress,
     elimination_tree,
     permuted_lower,
     postorder,
+    relabelled,
+    row_subtrees,
+    subtree_sizes,
 )
 from padchol.symbolic.pattern import Pattern
 from padchol.symbolic.supernodes import Supernodes, maximal, order_columns, ramp, with_rows
@@ -20,24 +23,31 @@ def exact_supernodes(
 ) -> tuple[Supernodes, np.ndarray]:
     """Maximal supernodes of L with their exact rows, in a postorder; post[t] is its column t.
 
-    reorder: sort the columns within each supernode. The rows are then those of the former order,
-    in which L has the same entries or (next to a child that joins late) a few more.
+    reorder: sort the columns within each supernode, which changes neither L nor its rows.
     """
+    counted, subtrees, post = counted_supernodes(pattern, perm, reorder)
+    return with_rows(counted, subtrees), post
+
+
+def counted_supernodes(
+    pattern: Pattern, perm: np.ndarray, reorder: bool
+) -> tuple[Supernodes, RowSubtrees, np.ndarray]:
+    """The supernodes of `exact_supernodes` before their rows are found, and what they come from."""
     n = pattern.n
     i, k = permuted_lower(pattern, perm)
-    parent = elimination_tree(n, *compress(n, i, k))
-    post = postorder(parent)
-    place = np.empty(n, np.int64)
-    place[post] = np.arange(n)
-    above = parent[post]
-    parent = np.where(above >= 0, place[above], -1)
+    parent = elimination_tree(n, i, k)
+    size = subtree_sizes(parent)
+    post = postorder(parent, size)
+    parent, place = relabelled(parent, post)
     i, k = place[i], place[k]  # a postorder is topological: i > k stays true
-    counts = column_counts(parent, *compress(n, k, i))
-    exact = with_rows(*maximal(parent, counts), i, k)
+    first = np.arange(1, n + 1) - size[post]
+    subtrees = row_subtrees(parent, first, i, k)
+    nodes = maximal(parent, column_counts(first, subtrees))
     if reorder:
-        exact, order = order_columns(exact, i, k)
-        post = post[order]
-    return exact, post
+        order = order_columns(nodes.first, i, k)
+        place[order] = np.arange(n)
+        post, subtrees = post[order], subtrees._replace(row=place[subtrees.row])
+    return nodes, subtrees, post
 
 
 def full_pattern(exact: Supernodes, post: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

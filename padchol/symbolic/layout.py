@@ -101,7 +101,7 @@ class Layout:
 
     n: int
     bins: tuple[BinLayout, ...]
-    chunk_ptr: Section  # (levels + 1, bins): first chunk of each bin at each level
+    chunk_ptr: Section  # (rounds + 1, bins): chunks of each bin done before each round
     location: Section  # (n,): row of pivot t (plan order) in the pivot storage
     diagonal: Section  # (n,): place of pivot t in the panel storage
     value: Section  # (nnz,): place of each canonical value in the panel storage
@@ -126,7 +126,7 @@ class Layout:
         return same and self.contents == other.contents
 
     @property
-    def levels(self) -> int:
+    def rounds(self) -> int:
         return self.chunk_ptr.size // len(self.bins) - 1 if self.bins else 0
 
     def start(self, kind: Kind, index: int) -> int:
@@ -144,7 +144,7 @@ def _head(kind: Kind) -> int:
 
 
 class Writer:
-    """Collects tables, proves them in range (in int64), and packs them."""
+    """Collects tables, proves them in range, and packs them."""
 
     def __init__(self):
         self.parts: list[np.ndarray] = []
@@ -152,7 +152,7 @@ class Writer:
 
     def add(self, table: np.ndarray, low: int, high: int, what: str) -> Section:
         """Append a table whose entries must lie in [low, high]."""
-        flat = np.asarray(table, np.int64).reshape(-1)
+        flat = np.asarray(table).reshape(-1)
         fits_int32(high, what)
         if flat.size and (flat.min() < low or flat.max() > high):
             raise AssertionError(
@@ -160,13 +160,13 @@ class Writer:
                 f"got [{flat.min()}, {flat.max()}]"
             )
         section = Section(self.end, flat.size)
-        self.parts.append(flat)
+        self.parts.append(flat.astype(np.int32, copy=False))
         self.end += flat.size
         fits_int32(self.end, "table length")
         return section
 
     def pack(self) -> np.ndarray:
-        return np.concatenate(self.parts).astype(np.int32)
+        return np.concatenate(self.parts)
 
 
 def fits_int32(value: int, what: str) -> None:

@@ -11,6 +11,7 @@ Everything users hand in (scipy matrices and arrays, JAX BCOO and BCSR, index tu
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,12 +19,16 @@ import scipy.sparse as sp
 
 
 class Triplets(NamedTuple):
-    """Raw entries as given: rows, cols (int64), data or None, and the order n."""
+    """Raw entries as given: rows, cols (int64), data or None, and the shape of the matrix."""
 
     rows: np.ndarray
     cols: np.ndarray
     data: np.ndarray | None
-    n: int
+    shape: tuple[int, int]
+
+    @property
+    def n(self) -> int:
+        return self.shape[0]
 
 
 class Pattern(NamedTuple):
@@ -37,15 +42,33 @@ class Pattern(NamedTuple):
     def keys(self) -> np.ndarray:
         return self.cols * self.n + self.rows
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the pattern."""
+        found = hashlib.sha256(f"{self.n} ".encode())
+        for index in (self.rows, self.cols):
+            found.update(np.ascontiguousarray(index, np.int64).tobytes())
+        return found.hexdigest()
+
 
 def triplets(A: Any) -> Triplets:
+    """Entries of a square A; see `entries`."""
+    found = entries(A)
+    if found.shape[0] != found.shape[1]:
+        raise ValueError(f"expected a square matrix; got shape {found.shape}")
+    return found
+
+
+def entries(A: Any) -> Triplets:
     """Entries of A, whatever sparse container it is. Duplicates and order are kept."""
     if isinstance(A, tuple):
         return _from_tuple(A)
+    if hasattr(A, "shape") and len(A.shape) != 2:
+        raise ValueError(f"expected a square matrix; got shape {tuple(A.shape)}")
     if sp.issparse(A):
-        _check_square(A.shape)
         coo = A.tocoo()
-        return Triplets(coo.row.astype(np.int64), coo.col.astype(np.int64), coo.data, A.shape[0])
+        shape = (int(A.shape[0]), int(A.shape[1]))
+        return Triplets(coo.row.astype(np.int64), coo.col.astype(np.int64), coo.data, shape)
     if hasattr(A, "indices") and hasattr(A, "data") and hasattr(A, "shape"):
         return _from_jax_sparse(A)
     raise TypeError(
@@ -74,46 +97,68 @@ def _from_tuple(A: tuple) -> Triplets:
         raise ValueError(
             f"expected indices in [0, {n}); got entry ({rows[k]}, {cols[k]}) at position {k}"
         )
-    return Triplets(rows, cols, None, n)
+    return Triplets(rows, cols, None, (n, n))
 
 
 def _from_jax_sparse(A: Any) -> Triplets:
     """BCOO (indices (m, 2)) or BCSR (indices and indptr); recognised by shape, jax not imported."""
-    _check_square(A.shape)
-    n = int(A.shape[0])
     indices = np.asarray(A.indices).astype(np.int64)
     data = np.asarray(A.data)
     if data.ndim != 1:
         raise ValueError(f"expected an unbatched sparse array with data (nse,); got {data.shape}")
     if hasattr(A, "indptr"):
-        rows = np.repeat(np.arange(n), np.diff(np.asarray(A.indptr, np.int64)))
+        rows = np.repeat(np.arange(A.shape[0]), np.diff(np.asarray(A.indptr, np.int64)))
         cols, data = indices[: rows.size], data[: rows.size]
     else:
         rows, cols = indices[:, 0], indices[:, 1]
-    inside = (rows < n) & (cols < n)  # BCOO pads with indices equal to the shape
-    return Triplets(rows[inside], cols[inside], data[inside], n)
+    m, n = A.shape
+    inside = (rows < m) & (cols < n)  # BCOO pads with indices equal to the shape
+    return Triplets(rows[inside], cols[inside], data[inside], (int(m), int(n)))
 
 
-def _check_square(shape: tuple) -> None:
-    if len(shape) != 2 or shape[0] != shape[1]:
-        raise ValueError(f"expected a square matrix; got shape {tuple(shape)}")
+def union(parts: list, lower: bool = False) -> Pattern:
+    """Canonical pattern that contains those of all parts, which must be of one order."""
+    if not parts:
+        raise ValueError("expected at least one matrix; got an empty list")
+    found = [canonical(part, lower) for part in parts]
+    n = found[0].n
+    if any(pattern.n != n for pattern in found):
+        raise ValueError(f"expected matrices of one order; got {[p.n for p in found]}")
+    keys = np.unique(np.concatenate([pattern.keys for pattern in found]))
+    return Pattern(n, keys % max(n, 1), keys // max(n, 1))
 
 
 def canonical(A: Any, lower: bool = False) -> Pattern:
-    """Canonical pattern of A.
+    """Canonical pattern of A, or of the union of a list of matrices.
 
     `lower=False`: A must be symmetric in pattern, and in value where it has values. `lower=True`:
     only one triangle is stored, the lower or the upper one. Raises `ValueError` naming one
     offending entry (i, j) otherwise.
     """
+    if isinstance(A, list):
+        return union(A, lower)
     t = triplets(A)
     if lower:
         _check_one_triangle(t)
     else:
         _check_symmetric(t)
+        keep = t.rows >= t.cols
+        t = t._replace(rows=t.rows[keep], cols=t.cols[keep])
     high, low = np.maximum(t.rows, t.cols), np.minimum(t.rows, t.cols)
-    keys = np.unique(np.concatenate([low * t.n + high, np.arange(t.n) * (t.n + 1)]))
-    return Pattern(t.n, keys % max(t.n, 1), keys // max(t.n, 1))
+    diagonal = np.arange(t.n)
+    by_columns = _by_columns(np.append(high, diagonal), np.append(low, diagonal), None, t.n)
+    return Pattern(t.n, by_columns.indices.astype(np.int64), _columns(by_columns))
+
+
+def _by_columns(rows, cols, data, n: int) -> sp.csc_array:
+    """Entries sorted by column, then row, duplicates summed; zeros are kept. Cost: O(nnz)."""
+    data = np.ones(rows.size, np.int8) if data is None else data
+    return sp.csc_array((data, (rows, cols)), shape=(n, n))
+
+
+def _columns(by_columns: sp.csc_array) -> np.ndarray:
+    """Column of each entry."""
+    return np.repeat(np.arange(by_columns.indptr.size - 1), np.diff(by_columns.indptr))
 
 
 def _check_one_triangle(t: Triplets) -> None:
@@ -127,36 +172,40 @@ def _check_one_triangle(t: Triplets) -> None:
 
 
 def _check_symmetric(t: Triplets) -> None:
-    keys, position = np.unique(t.cols * t.n + t.rows, return_inverse=True)
-    mirrored = (keys % max(t.n, 1)) * t.n + keys // max(t.n, 1)
-    at = np.searchsorted(keys, mirrored)
-    missing = (at >= keys.size) | (keys[np.minimum(at, keys.size - 1)] != mirrored)
-    if missing.any():
-        k = int(np.argmax(missing))
-        i, j = int(keys[k] % t.n), int(keys[k] // t.n)
+    """A is symmetric if it is the same by columns and by rows."""
+    data, eps = t.data, 0.0
+    if data is not None:
+        data = data if np.issubdtype(data.dtype, np.inexact) else data.astype(np.float64)
+        eps = float(np.finfo(data.dtype).eps)
+        data = data.astype(np.float32) if data.dtype == np.float16 else data  # scipy has no half
+    by_columns = _by_columns(t.rows, t.cols, data, t.n)
+    by_rows = by_columns.tocsr()
+    if not (
+        np.array_equal(by_columns.indptr, by_rows.indptr)
+        and np.array_equal(by_columns.indices, by_rows.indices)
+    ):
+        rows, cols = by_columns.indices.astype(np.int64), _columns(by_columns)
+        k = int(np.argmin(np.isin(rows * t.n + cols, cols * t.n + rows)))
+        i, j = int(rows[k]), int(cols[k])
         raise ValueError(
             f"expected a symmetric pattern; got an entry at ({i}, {j}) and none at ({j}, {i}). "
             "If only one triangle is stored, say lower=True"
         )
-    if t.data is None:
-        return
-    data = t.data if np.issubdtype(t.data.dtype, np.inexact) else t.data.astype(np.float64)
-    summed = np.zeros(keys.size, data.dtype)
-    np.add.at(summed, position, data)
-    _check_symmetric_values(summed, summed[at], keys, t.n)
+    if data is not None and not np.array_equal(by_columns.data, by_rows.data):
+        _check_symmetric_values(by_columns, by_rows.data, eps)
 
 
-def _check_symmetric_values(value: np.ndarray, mirror: np.ndarray, keys: np.ndarray, n: int):
+def _check_symmetric_values(by_columns: sp.csc_array, mirror: np.ndarray, eps: float) -> None:
     """Equal up to the rounding of an assembly: sqrt(eps) relative to the larger of the pair."""
+    value = by_columns.data
     size = np.maximum(np.abs(value), np.abs(mirror))
     finite = np.isfinite(size)  # NaN and infinity are the factorisation's to report
     gap = np.abs(np.where(finite, value, 0) - np.where(finite, mirror, 0))
     size = np.where(finite, size, 0)
-    eps = np.finfo(value.dtype).eps
     off = gap > np.sqrt(eps) * size + 64 * eps * size.max(initial=0.0)
     if off.any():
         k = int(np.argmax(off))
-        i, j = int(keys[k] % n), int(keys[k] // n)
+        i, j = int(by_columns.indices[k]), int(_columns(by_columns)[k])
         raise ValueError(
             f"expected a symmetric matrix; got A[{i}, {j}] = {value[k]!r} and "
             f"A[{j}, {i}] = {mirror[k]!r}"

@@ -24,14 +24,6 @@ class Placement(NamedTuple):
     panel_end: int  # length of the panel storage, trash and tail included
     pivot_end: int
 
-    @property
-    def chunk(self) -> np.ndarray:
-        return self.place // self.C
-
-    @property
-    def lane(self) -> np.ndarray:
-        return self.place % self.C
-
     def row_start(self, nodes: Supernodes, s: np.ndarray, i: np.ndarray) -> np.ndarray:
         """Where row i starts in the panel of s. Every i must be a pivot of s or in rows[s]."""
         exact = nodes.place(s, i)

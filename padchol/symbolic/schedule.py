@@ -1,8 +1,10 @@
-"""Levels, bins and chunks: which fronts are factored together, and in which order.
+"""Bins, rounds and chunks: which fronts are factored together, and in which order.
 
-A *level* holds fronts whose children are all in lower levels. A *bin* is a padded shape (W, M)
-shared by fronts of every level; within a bin, fronts are ordered by level, and each (level, bin)
-group is filled up to whole *chunks* of C fronts, so that a chunk is one contiguous slice.
+A *bin* is a padded shape (W, M). A *round* runs through the bins one after the other, small fronts
+first, and in each bin through the fronts whose descendants are done by then, be it in the same
+round or in the same bin: a tree of 31 levels takes 4 or 5 rounds. Fronts of one bin and round that
+do not wait for each other form a *group*; it is filled up to whole *chunks* of C fronts, so that a
+chunk is one contiguous slice.
 """
 
 from __future__ import annotations
@@ -12,9 +14,12 @@ from typing import NamedTuple
 import numpy as np
 
 from padchol.symbolic.costs import CostModel, padded_shape
-from padchol.symbolic.supernodes import Supernodes
+from padchol.symbolic.etree import heights
+from padchol.symbolic.supernodes import Supernodes, ramp
 
 MAX_BINS = 12  # one front kernel per bin: the size of the traced program and of its compilation
+MAX_DOUBLINGS = 9  # at most 512 fronts a chunk
+ROUNDS = 4  # assumed while bins are chosen: 1 to 6 on the suite (tests/bench/NOTES.md, 13)
 
 
 class Bin(NamedTuple):
@@ -24,7 +29,7 @@ class Bin(NamedTuple):
     M: int
     C: int
     fronts: np.ndarray  # (chunks * C,): supernode of each place, -1 where a place is padding
-    chunk_ptr: np.ndarray  # (levels + 1,): chunks of level l are chunk_ptr[l] .. chunk_ptr[l + 1]
+    chunk_ptr: np.ndarray  # (rounds + 1,): chunks of round r are chunk_ptr[r] .. chunk_ptr[r + 1]
 
     @property
     def chunks(self) -> int:
@@ -32,68 +37,84 @@ class Bin(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    levels: int
+    levels: int  # of the tree: one more than its height
+    rounds: int
     bins: list[Bin]
     cost: float  # predicted nanoseconds of one factorisation
 
 
-def heights(parent: np.ndarray) -> np.ndarray:
-    """level (S,): 0 at a leaf, else one more than the highest child. Needs parent[s] > s."""
-    level = [0] * parent.size
+def rounds(parent: np.ndarray, bin_of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Round of each front, and its turn in its bin and round; both are the earliest possible.
+
+    A front comes in the round of its latest child, or one later where the child's bin comes after
+    its own. Needs parent[s] > s.
+    """
+    found, turn = [0] * parent.size, [0] * parent.size
+    bins = bin_of.tolist()
     for s, p in enumerate(parent.tolist()):
-        if p >= 0 and level[p] <= level[s]:
-            level[p] = level[s] + 1
-    return np.asarray(level, np.int64)
+        if p < 0:
+            continue
+        same = bins[s] == bins[p]
+        earliest = (found[s] + (bins[s] > bins[p]), turn[s] + 1 if same else 0)
+        if earliest > (found[p], turn[p]):
+            found[p], turn[p] = earliest
+    return np.asarray(found, np.int64), np.asarray(turn, np.int64)
 
 
 def schedule(nodes: Supernodes, model: CostModel) -> Schedule:
-    """Levels, bins and chunks of an assembly tree, at the least predicted cost."""
+    """Bins, rounds and chunks of an assembly tree, at the least predicted cost."""
     level = heights(nodes.parent)
     levels = int(level.max(initial=-1)) + 1
     if levels == 0:
-        return Schedule(0, [], 0.0)
-    label, shapes, price = _choose_bins(nodes, level, levels, model)
-    bins = []
+        return Schedule(0, 0, [], 0.0)
+    bin_of, shapes = _choose_bins(nodes, level, levels, model)
+    when, turn = rounds(nodes.parent, bin_of)
+    count = int(when.max()) + 1
+    bins, price = [], 0.0
     for b, (W, M) in enumerate(shapes):
-        members = np.flatnonzero(label == b)
-        members = members[np.argsort(level[members], kind="stable")]
-        counts = np.bincount(level[members], minlength=levels)
-        C, _ = _chunk_size(counts[None], np.array([W]), np.array([M]), model)
-        bins.append(_fill(int(W), int(M), int(C[0]), members, counts))
-    return Schedule(levels, bins, price)
+        members = np.flatnonzero(bin_of == b)
+        members = members[np.lexsort((turn[members], when[members]))]
+        last = when[members] * (int(turn.max()) + 1) + turn[members]
+        _, sizes = np.unique(last, return_counts=True)
+        C, cost = _chunk_size(sizes[None], np.array([W]), np.array([M]), model)
+        bins.append(_fill(int(W), int(M), int(C[0]), members, sizes, when[members], count))
+        price += float(cost[0]) + model.per_loop * count
+    return Schedule(levels, count, bins, price)
 
 
-def _fill(W: int, M: int, C: int, members: np.ndarray, counts: np.ndarray) -> Bin:
-    """Lay the members out in whole chunks per level."""
-    chunks = -(-counts // C)
-    chunk_ptr = np.concatenate([[0], np.cumsum(chunks)])
-    fronts = np.full(int(chunk_ptr[-1]) * C, -1, np.int64)
-    before = np.concatenate([[0], np.cumsum(counts)])[:-1]
-    within = np.arange(members.size) - np.repeat(before, counts)
-    fronts[np.repeat(chunk_ptr[:-1] * C, counts) + within] = members
+def _fill(W: int, M: int, C: int, members, sizes, when, count: int) -> Bin:
+    """Lay the members out in whole chunks per group, and count the chunks up to each round."""
+    chunks = -(-sizes // C)
+    start = np.concatenate([[0], np.cumsum(chunks)])
+    slot = np.repeat(start[:-1] * C, sizes) + ramp(sizes)
+    fronts = np.full(int(start[-1]) * C, -1, np.int64)
+    fronts[slot] = members
+    ends = np.searchsorted(when, np.arange(count + 1))  # members before each round
+    chunk_ptr = np.append(slot // C, start[-1])[ends]
     return Bin(W, M, C, fronts, chunk_ptr)
 
 
 def _chunk_size(counts: np.ndarray, W: np.ndarray, M: np.ndarray, model: CostModel):
-    """Best chunk size and cost for K bins: counts (K, levels), W, M (K,) -> C (K,), cost (K,)."""
-    best_C = np.ones(W.size, np.int64)
-    best = np.full(W.size, np.inf)
+    """Best chunk size and cost for K bins: counts (K, groups), W, M (K,) -> C (K,), cost (K,)."""
     front, step = model.front(W, M), model.step(W)
-    C = 1
-    while C <= 512:
-        chunks = (-(-counts // C)).sum(1)
-        cost = chunks * (step + C * front) + model.per_level_bin * counts.shape[1]
-        fits = (C == 1) | (model.chunk_entries >= C * (W + M) ** 2)
-        better = fits & (cost < best)
-        best_C[better], best[better] = C, cost[better]
-        C *= 2
+    best_C, best = np.ones(W.size, np.int64), counts.sum(1) * (step + front)
+    for doublings in range(1, MAX_DOUBLINGS + 1):
+        C = 1 << doublings
+        fits = np.flatnonzero(model.chunk_entries >= C * (W + M) ** 2)
+        if not fits.size:
+            break
+        chunks = ((counts[fits] + C - 1) >> doublings).sum(1)
+        cost = chunks * (step[fits] + C * front[fits])
+        better = cost < best[fits]
+        best_C[fits[better]], best[fits[better]] = C, cost[better]
     return best_C, best
 
 
 def _choose_bins(nodes: Supernodes, level: np.ndarray, levels: int, model: CostModel):
     """Agglomerate padded shapes until at most MAX_BINS are left and no merger pays.
 
-    Returns label (S,), the shapes, and the predicted cost.
+    Levels stand for groups here. Returns the bin of each supernode and the shapes, in the order of
+    the mean level: the rounds are then few.
     """
     exact = np.stack(padded_shape(nodes.width, nodes.below), 1)
     shapes, label = np.unique(exact, axis=0, return_inverse=True)
@@ -101,20 +122,19 @@ def _choose_bins(nodes: Supernodes, level: np.ndarray, levels: int, model: CostM
     K = len(shapes)
     counts = np.zeros((K, levels), np.int64)
     np.add.at(counts, (label, level), 1)
-    cost = _chunk_size(counts, shapes[:, 0], shapes[:, 1], model)[1]
     alive = np.ones(K, bool)
     into = np.arange(K)
     gain = np.full((K, K), -np.inf)  # gain[a, b]: what merging saves
+    loops = ROUNDS * model.per_loop
+    cost = _chunk_size(counts, shapes[:, 0], shapes[:, 1], model)[1] + loops
 
-    def refresh(a: int):
-        others = np.flatnonzero(alive & (np.arange(K) != a))
+    def refresh(a: int, others: np.ndarray):
         shape = np.maximum(shapes[others], shapes[a])
         merged = _chunk_size(counts[others] + counts[a], shape[:, 0], shape[:, 1], model)[1]
-        gain[a], gain[:, a] = -np.inf, -np.inf
-        gain[a, others] = gain[others, a] = cost[others] + cost[a] - merged
+        gain[a, others] = gain[others, a] = cost[others] + cost[a] - merged - loops
 
-    for a in range(K):
-        refresh(a)
+    for a in range(1, K):
+        refresh(a, np.arange(a))
     while alive.sum() > 1:
         a, b = np.unravel_index(np.argmax(gain), gain.shape)
         if gain[a, b] <= 0 and alive.sum() <= MAX_BINS:
@@ -123,11 +143,12 @@ def _choose_bins(nodes: Supernodes, level: np.ndarray, levels: int, model: CostM
         counts[a] += counts[b]
         alive[b], into[into == b] = False, a
         gain[b], gain[:, b] = -np.inf, -np.inf
-        cost[a] = _chunk_size(counts[a : a + 1], shapes[a : a + 1, 0], shapes[a : a + 1, 1], model)[
-            1
-        ][0]
-        refresh(int(a))
+        shape = shapes[a : a + 1]
+        cost[a] = _chunk_size(counts[a : a + 1], shape[:, 0], shape[:, 1], model)[1][0] + loops
+        refresh(int(a), np.flatnonzero(alive & (np.arange(K) != a)))
     kept = np.flatnonzero(alive)
+    mean = counts[kept] @ np.arange(levels) / counts[kept].sum(1)
+    kept = kept[np.argsort(mean, kind="stable")]
     final = np.full(K, -1)
     final[kept] = np.arange(kept.size)
-    return final[into[label]], shapes[kept], float(cost[kept].sum())
+    return final[into[label]], shapes[kept]

@@ -8,11 +8,22 @@ Notation
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
 
 from padchol.symbolic import costs
+from padchol.symbolic.etree import (
+    RowSubtrees,
+    heights,
+    postorder,
+    relabelled,
+    subtree_sizes,
+    to_roots,
+)
+
+TOGETHER = 16  # below so many, a Python loop is faster than array operations
 
 
 class Supernodes(NamedTuple):
@@ -21,7 +32,7 @@ class Supernodes(NamedTuple):
     first: np.ndarray  # (S + 1,)
     parent: np.ndarray  # (S,), -1 at a root, else > s
     row_ptr: np.ndarray  # (S + 1,)
-    rows: np.ndarray  # (row_ptr[-1],)
+    rows: np.ndarray  # (row_ptr[-1],), or none while they are only counted
 
     @property
     def width(self) -> np.ndarray:
@@ -42,10 +53,13 @@ class Supernodes(NamedTuple):
         Every i must be a pivot of s or in rows[s].
         """
         n = int(self.first[-1])
-        offset = i - self.first[s]
-        keys = np.repeat(np.arange(self.parent.size), self.below) * n + self.rows
+        place = i - self.first[s]
+        below = np.flatnonzero(i >= self.first[s + 1])
+        s, i = s[below], i[below]
+        keys = np.repeat(np.arange(self.parent.size) * n, self.below) + self.rows
         at = np.searchsorted(keys, s * n + i) - self.row_ptr[s]
-        return np.where(i < self.first[s + 1], offset, self.width[s] + at)
+        place[below] = self.width[s] + at
+        return place
 
 
 def ramp(counts: np.ndarray) -> np.ndarray:
@@ -53,75 +67,69 @@ def ramp(counts: np.ndarray) -> np.ndarray:
     return np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
-def maximal(parent: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(first, parent) of the maximal supernodes of a postordered elimination tree.
+def maximal(parent: np.ndarray, counts: np.ndarray) -> Supernodes:
+    """Maximal supernodes of a postordered elimination tree, their rows counted but not yet found.
 
     Column j + 1 continues the supernode of j if it is j's parent and has one entry less.
     """
     n = parent.size
-    j = np.arange(n - 1)
-    joined = (parent[:-1] == j + 1) & (counts[:-1] == counts[1:] + 1)
-    first = np.concatenate([[0], j[~joined] + 1, [n]]) if n else np.zeros(1, np.int64)
-    of_column = np.repeat(np.arange(first.size - 1), np.diff(first))
-    above = parent[first[1:] - 1] if n else parent
-    return first, np.where(above >= 0, of_column[above] if n else above, -1)
+    joined = (parent[:-1] == np.arange(1, n)) & (counts[:-1] == counts[1:] + 1)
+    last = np.flatnonzero(np.append(~joined, True)[:n])
+    first = np.append(0, last + 1)
+    of_column = np.repeat(np.arange(last.size), np.diff(first))
+    above = parent[last]
+    above[above >= 0] = of_column[above[above >= 0]]
+    row_ptr = np.append(0, np.cumsum(counts[last] - 1))
+    return Supernodes(first, above, row_ptr, np.zeros(0, np.int64))
 
 
-def with_rows(first: np.ndarray, parent: np.ndarray, i: np.ndarray, k: np.ndarray) -> Supernodes:
-    """The exact rows of each supernode: those of its columns of A joined with its children's.
+def with_rows(nodes: Supernodes, subtrees: RowSubtrees) -> Supernodes:
+    """The exact rows of each supernode: i, wherever a path of row subtree i goes through columns.
 
-    (i, k) are the strict lower entries. One set union per supernode, in postorder, so a deep tree
-    costs no more than a flat one; cost sum of m, memory the same.
+    All paths climb together, each along a run of supernodes s, s + 1, ... that are parents of one
+    another, in a postorder that leaves at most log2(S) such runs on a path. Cost: sum of m, and one
+    sort of it.
     """
-    S = parent.size
-    n = int(first[-1])
-    of_column = np.repeat(np.arange(S), np.diff(first))
-    s = of_column[k]
-    outside = i >= first[s + 1]
-    s, i = s[outside], i[outside]
-    order = np.argsort(s, kind="stable")
-    bounds = np.searchsorted(s[order], np.arange(S + 1)).tolist()
-    entries = i[order].tolist()
-    ends, above = first[1:].tolist(), parent.tolist()
-    inherited: list[set[int] | None] = [None] * S
-    found: list[int] = []
-    sizes = [0] * S
-    for t in range(S):
-        rows = inherited[t] or set()
-        inherited[t] = None
-        rows.update(entries[bounds[t] : bounds[t + 1]])
-        sizes[t] = len(rows)
-        found.extend(rows)
-        if above[t] >= 0:
-            p, end = above[t], ends[above[t]]
-            handed = {r for r in rows if r >= end}
-            if inherited[p] is None:
-                inherited[p] = handed
-            else:
-                inherited[p] |= handed
-    row_ptr = np.concatenate([[0], np.cumsum(np.asarray(sizes, np.int64))])
-    owner = np.repeat(np.arange(S), sizes)
-    keys = np.sort(owner * n + np.asarray(found, np.int64))
-    return Supernodes(first, parent, row_ptr, keys - owner * n)
+    S, n = nodes.parent.size, int(nodes.first[-1])
+    post = postorder(nodes.parent, subtree_sizes(nodes.parent), by_size=True)
+    parent, place = relabelled(nodes.parent, post)
+    of_column = place[nodes.of_column]
+    i, s, stop = subtrees.row, of_column[subtrees.leaf], of_column[subtrees.stop]
+    ends = np.flatnonzero(parent != np.arange(1, S + 1))
+    end = np.repeat(ends, np.diff(ends, prepend=-1))  # of the run of each supernode
+    keys = np.empty(int(nodes.row_ptr[-1]), np.int64)
+    filled = 0
+    climbing = s < stop
+    while climbing.any():
+        i, s, stop = i[climbing], s[climbing], stop[climbing]
+        last = np.minimum(end[s], stop - 1)
+        count = last - s + 1
+        found = post[np.repeat(s, count) + ramp(count)] * n + np.repeat(i, count)
+        keys[filled : filled + found.size] = found
+        filled += found.size
+        s = parent[last]
+        climbing = s < stop
+    keys.sort(kind="stable")  # merges: the keys found in one pass are in long runs
+    return nodes._replace(rows=keys - np.repeat(np.arange(S) * n, nodes.below))
 
 
-def order_columns(exact: Supernodes, i: np.ndarray, k: np.ndarray) -> tuple[Supernodes, np.ndarray]:
+def order_columns(first: np.ndarray, i: np.ndarray, k: np.ndarray) -> np.ndarray:
     """Columns of each supernode sorted by their first neighbour, so that rows form runs.
 
     A column's first neighbour among the (i, k) of A is where its row of L begins: columns that
     begin in one subtree come to lie side by side, and the updates of that subtree move in longer
     runs (the aim of Jacquelin, Ng & Peyton 2018, 7th SIAM Workshop on CSC, 76-86, who refine
-    partitions). Returns `order`: new position t is column order[t] before.
+    partitions). The sorted columns are turned round until the first column of the supernode is the
+    first again: it is joined to all the others before they are eliminated, so that L keeps its
+    entries in whatever order they follow. Returns `order`: new position t is column order[t]
+    before.
     """
-    n = int(exact.first[-1])
+    n = int(first[-1])
     begin = np.arange(n)
     np.minimum.at(begin, i, k)
-    order = np.lexsort((begin, exact.of_column))
-    place = np.empty(n, np.int64)
-    place[order] = np.arange(n)
-    front = np.repeat(np.arange(exact.parent.size), exact.below)
-    keys = np.sort(front * n + place[exact.rows])
-    return exact._replace(rows=keys - front * n), order
+    s = np.repeat(np.arange(first.size - 1), np.diff(first))
+    turned = (begin - begin[first[s]]) % max(n, 1)
+    return np.argsort(s * n + turned, kind="stable")
 
 
 def relax(exact: Supernodes, model: costs.CostModel) -> tuple[Supernodes, np.ndarray]:
@@ -131,7 +139,11 @@ def relax(exact: Supernodes, model: costs.CostModel) -> tuple[Supernodes, np.nda
     the cost model (relaxed amalgamation: Duff & Reid 1983, Ashcraft & Grimes 1989). Returns the
     relaxed supernodes and `order`: position t of the relaxed numbering is column order[t] before.
     """
-    group = _merge(exact, model)
+    return merged(exact, groups(exact, model), model.widest)
+
+
+def merged(exact: Supernodes, group: np.ndarray, widest: int) -> tuple[Supernodes, np.ndarray]:
+    """The relaxed supernodes of these groups, and their order of the columns; see `relax`."""
     S = exact.parent.size
     top = np.flatnonzero(group == np.arange(S))  # a group is named by its topmost supernode
     parent = np.where(exact.parent[top] >= 0, group[exact.parent[top]], -1)
@@ -146,10 +158,11 @@ def relax(exact: Supernodes, model: costs.CostModel) -> tuple[Supernodes, np.nda
     first = np.concatenate([[0], np.cumsum(widths)])
     sizes = exact.below[top]
     row_ptr = np.concatenate([[0], np.cumsum(sizes)])
-    take = np.repeat(exact.row_ptr[top] - row_ptr[:-1], sizes) + np.arange(row_ptr[-1])
+    rows = exact.rows
+    if rows.size:
+        rows = place[rows[np.repeat(exact.row_ptr[top], sizes) + ramp(sizes)]]
     above = np.where(parent >= 0, rank[parent], -1)
-    relaxed = Supernodes(first, above, row_ptr, place[exact.rows[take]])
-    return cut(relaxed, model.widest), order
+    return cut(Supernodes(first, above, row_ptr, rows), widest), order
 
 
 def cut(nodes: Supernodes, widest: int) -> Supernodes:
@@ -171,33 +184,58 @@ def cut(nodes: Supernodes, widest: int) -> Supernodes:
     later = nodes.first[s + 1] - end
     sizes = later + nodes.below[s]
     row_ptr = np.concatenate([[0], np.cumsum(sizes)])
-    owner = np.repeat(np.arange(s.size), sizes)
-    t = np.arange(owner.size) - row_ptr[owner]
-    own = t < later[owner]
-    inherited = nodes.row_ptr[s[owner]] + t - later[owner]
-    rows = np.where(own, end[owner] + t, nodes.rows[np.where(own, 0, inherited)])
+    rows = nodes.rows
+    if rows.size:
+        owner, t = np.repeat(np.arange(s.size), sizes), ramp(sizes)
+        own = t < later[owner]
+        inherited = nodes.row_ptr[s[owner]] + t - later[owner]
+        rows = np.where(own, end[owner] + t, rows[np.where(own, 0, inherited)])
     return Supernodes(np.append(start, nodes.first[-1]), parent, row_ptr, rows)
 
 
-def _merge(exact: Supernodes, model: costs.CostModel) -> np.ndarray:
-    """group (S,): the topmost supernode of the group each supernode ends up in."""
-    S = exact.parent.size
-    width, below = exact.width.tolist(), exact.below.tolist()
-    above = exact.parent.tolist()
-    price = model.front_price()
-    children: list[list[int]] = [[] for _ in range(S)]
-    group = list(range(S))
-    for s in range(S):
-        m, own = below[s], price(width[s], below[s])
-        for c in sorted(children[s], key=lambda c: (-below[c], c)):
-            merged = price(width[s] + width[c], m)
-            if merged <= own + price(width[c], below[c]):
-                width[s] += width[c]
-                own = merged
-                group[c] = s
-        children[s] = []
-        if above[s] >= 0:
-            children[above[s]].append(s)
-    for s in range(S - 1, -1, -1):
-        group[s] = group[group[s]]
-    return np.asarray(group, np.int64)
+def groups(exact: Supernodes, model: costs.CostModel) -> np.ndarray:
+    """group (S,): the topmost supernode of the group each supernode ends up in.
+
+    From the leaves up, each supernode takes in those of its children that pay, those with the most
+    rows first. Supernodes of one height do so together, child by child; few are taken one by one.
+    """
+    parent, below, width = exact.parent, exact.below, exact.width
+    group, own = np.arange(parent.size), model.front_prices(width, below)
+    level = heights(parent)
+    child = np.flatnonzero(parent >= 0)
+    child = child[np.argsort(-below[child], kind="stable")]
+    key = level[parent[child]] * parent.size + parent[child]
+    child = child[np.argsort(key, kind="stable")]
+    above = parent[child]
+    head = np.flatnonzero(np.append(True, above[1:] != above[:-1])[: child.size])
+    count = np.diff(np.append(head, child.size))
+    bounds = np.searchsorted(level[above[head]], np.arange(1, int(level.max(initial=0)) + 2))
+
+    def take_in(c: np.ndarray):
+        p = parent[c]
+        w = width[p] + width[c]
+        price = model.front_prices(w, below[p])
+        pays = price <= own[p] + own[c]
+        c, p = c[pays], p[pays]
+        width[p], own[p], group[c] = w[pays], price[pays], p
+
+    def take_in_singly(children: np.ndarray):
+        for c, p in zip(children.tolist(), parent[children].tolist(), strict=True):
+            w = width[p] + width[c]
+            price = price_of(int(w), int(below[p]))
+            if price <= own[p] + own[c]:
+                width[p], own[p], group[c] = w, price, p
+
+    price_of = model.front_price()
+    for a, b in itertools.pairwise(bounds.tolist()):
+        if b - a < TOGETHER:  # and so it stays: the higher, the fewer
+            take_in_singly(child[head[a] :])
+            break
+        start, left, k = head[a:b], count[a:b], 0
+        while start.size >= TOGETHER:
+            take_in(child[start + k])
+            k += 1
+            start, left = start[left > k], left[left > k]
+        take_in_singly(child[np.repeat(start + k, left - k) + ramp(left - k)])
+    to_roots(group, np.arange(group.size))
+    return group

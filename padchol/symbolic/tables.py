@@ -30,7 +30,7 @@ def build(
     columns = np.arange(relaxed.size)
     location, diagonal = np.empty_like(relaxed), np.empty_like(relaxed)
     location[relaxed] = where.pivot_row(nodes, columns)
-    diagonal[relaxed] = _entry(nodes, where, columns, columns)
+    diagonal[relaxed] = _diagonal(nodes, where, columns)
     panel, pivot = where.panel_end - 1, where.pivot_end - 1
     shared = (
         chunk_ptr,
@@ -48,7 +48,7 @@ def build(
             bin.C,
             bin.chunks,
             writer.add(_rows_below(nodes, bin, where), 0, pivot, "rows"),
-            block_list(writer, blocks, b, bin, where),
+            block_list(writer, blocks, bin, where),
         )
         for b, bin in enumerate(plan.bins)
     )
@@ -59,6 +59,12 @@ def _entry(nodes: Supernodes, where: Placement, i: np.ndarray, k: np.ndarray) ->
     """Place of entry (i, k) of L in the panel storage."""
     s = nodes.of_column[k]
     return where.row_start(nodes, s, i) + k - nodes.first[s]
+
+
+def _diagonal(nodes: Supernodes, where: Placement, k: np.ndarray) -> np.ndarray:
+    """Place of entry (k, k) of L in the panel storage."""
+    s = nodes.of_column[k]
+    return where.panel[s] + (k - nodes.first[s]) * (where.W[s] + 1)
 
 
 def _padded_pivots(nodes: Supernodes, plan: Schedule, where: Placement) -> np.ndarray:

@@ -12,18 +12,6 @@ def read(table: np.ndarray, section: Section) -> np.ndarray:
     return np.asarray(table)[section.start : section.start + section.size].astype(np.int64)
 
 
-def front_levels(layout: Layout, table: np.ndarray) -> np.ndarray:
-    """Level of each front, fronts of all bins stacked."""
-    ptr = read(table, layout.chunk_ptr).reshape(layout.levels + 1, -1)
-    return np.concatenate(
-        [
-            np.repeat(np.arange(layout.levels), np.diff(ptr[:, b]) * bin.C)
-            for b, bin in enumerate(layout.bins)
-        ]
-        or [np.zeros(0, np.int64)]
-    )
-
-
 def front_rows(layout: Layout, table: np.ndarray) -> list[np.ndarray]:
     """Per bin (F, D): plan position of each row of each front, n at padding."""
     position = np.full(layout.length("pivots"), layout.n)
@@ -38,7 +26,7 @@ def front_rows(layout: Layout, table: np.ndarray) -> list[np.ndarray]:
 
 
 def front_parents(layout: Layout, table: np.ndarray) -> np.ndarray:
-    """Parent of each front, stacked like `front_levels`; their total number where there is none.
+    """Parent of each front, fronts of all bins stacked; their total number where there is none.
 
     The parent owns the first row below.
     """
@@ -56,3 +44,15 @@ def front_parents(layout: Layout, table: np.ndarray) -> np.ndarray:
         for bin in layout.bins
     ]
     return owner[np.concatenate([np.zeros(0, np.int64), *first])]
+
+
+def front_levels(parents: np.ndarray) -> np.ndarray:
+    """Level of each front: 0 at a leaf (and at padding), else one more than the highest child."""
+    level = np.zeros(parents.size + 1, np.int64)
+    above, risen = np.append(parents, parents.size), np.arange(parents.size)
+    while risen.size:
+        before = level[above[risen]]
+        np.maximum.at(level, above[risen], level[risen] + 1)
+        level[-1] = 0
+        risen = np.unique(above[risen][level[above[risen]] > before])
+    return level[:-1]

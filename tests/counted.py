@@ -1,0 +1,78 @@
+"""Counted facts of a plan and its compiled programs: what may not grow unnoticed. No tests here.
+
+`python tests/counted.py` prints the table of `tests/budget.json` anew.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import support
+from programs import equations
+
+import padchol
+
+BUDGET = Path(__file__).with_name("budget.json")
+PLANS = {"grid 50^2": (50, 50), "grid 100^2": (100, 100), "grid 14^3": (14, 14, 14)}
+COMPILED = ("grid 50^2", "grid 14^3")
+
+
+def plan_of(name: str) -> padchol.Plan:
+    """By minimum degree, the ordering that is the same on every machine."""
+    return padchol.analyze(support.grid(*PLANS[name]), order="mmd")
+
+
+def of_plan(plan: padchol.Plan) -> dict[str, float]:
+    """Work and memory that the plan asks for."""
+    facts, bins = plan.stats, plan.layout.bins
+    moved = sum(bin.blocks.source.size * 64 for bin in bins if bin.blocks)
+    return {
+        "padded flops / flops": facts["padded_flops"] / facts["flops"],
+        "padded entries / nnz(L)": facts["padded_entries"] / plan.nnz_L,
+        "moved entries / nnz(L)": moved / plan.nnz_L,
+        "table bytes / nnz(L)": facts["bytes"] / plan.nnz_L,
+        "chunks": sum(bin.chunks for bin in bins),
+        "loops of a sweep": plan.layout.rounds * len(bins),
+        "predicted us": 1e-3 * facts["cost"],
+    }
+
+
+def of_programs(plan: padchol.Plan) -> dict[str, float]:
+    """Size of the traced and of the compiled value and gradient, memory of the log-determinant."""
+    a, y = jnp.ones(plan.nnz), jnp.ones(plan.n)
+
+    def density(a):
+        F = padchol.cholesky(plan, a)
+        return F.logdet() - y @ F.solve(y)
+
+    gradient = jax.value_and_grad(density)
+    text = jax.jit(gradient).lower(a).compile().as_text()
+    logdet = jax.jit(lambda a: padchol.cholesky(plan, a).logdet()).lower(a).compile()
+    memory = logdet.memory_analysis()
+    used = memory.temp_size_in_bytes + memory.output_size_in_bytes
+    return {
+        "equations": sum(1 for _ in equations(jax.make_jaxpr(gradient)(a).jaxpr)),
+        "fusions": len(re.findall(r" fusion\(", text)),
+        "copies": len(re.findall(r" copy\(", text)),
+        "bytes of the log-determinant / 8 nnz(L)": used / (8 * plan.nnz_L),
+    }
+
+
+def counted() -> dict[str, dict[str, float]]:
+    found = {}
+    for name in PLANS:
+        plan = plan_of(name)
+        more = of_programs(plan) if name in COMPILED else {}
+        found[name] = {k: float(np.round(v, 3)) for k, v in (of_plan(plan) | more).items()}
+    return found
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_enable_x64", True)
+    BUDGET.write_text(json.dumps(counted(), indent=1) + "\n")
+    print(BUDGET.read_text())

@@ -1,0 +1,159 @@
+"""The Laplace approximation against dense formulas, finite differences, and where it is exact."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+import scipy.sparse as sp
+import support
+from scipy import stats
+
+import padchol
+from padchol import assembly, likelihoods
+from padchol.laplace import design, laplace
+
+rng = np.random.default_rng(0)
+n, m = 16, 30
+Q = support.laplacian(4) + 0.3 * sp.eye_array(n)
+B = sp.csr_array(
+    sp.eye_array(m, n, k=0)
+    + sp.eye_array(m, n, k=-n)
+    + 0.2 * sp.random_array((m, n), density=0.1, rng=rng)
+)
+PLAN = padchol.analyze([Q, assembly.gram_pattern(B)])
+DESIGN = design(PLAN, B)
+PRIOR = PLAN.values(Q)
+ETA = rng.normal(size=m) * 0.5
+DATA = {
+    "gaussian": lambda t: likelihoods.gaussian(ETA, t),
+    "poisson": lambda t: likelihoods.poisson(rng_poisson, t),
+    "binomial": lambda t: likelihoods.binomial(rng_binomial * jnp.exp(0 * t), 5),
+    "gamma": lambda t: likelihoods.gamma(rng_gamma, t),
+    "weibull": lambda t: likelihoods.weibull(rng_gamma, np.arange(m) % 3 > 0, t),
+}
+rng_poisson, rng_binomial = rng.poisson(2.0, m), rng.binomial(5, 0.4, m)
+rng_gamma = rng.gamma(2.0, 0.7, m)
+each = pytest.mark.parametrize("name", DATA)
+
+
+def fitted(name, s, t, **options):
+    return laplace(DESIGN, DATA[name](t), s * PRIOR, 0.1, **options)
+
+
+def dense_log_marginal(name, s, t):
+    """The same by scipy's minimiser and dense determinants."""
+    terms, dense, precision = DATA[name](t), B.toarray(), s * Q.toarray()
+
+    def psi(x):
+        return -(jnp.sum(terms(dense @ x)) - (x - 0.1) @ precision @ (x - 0.1) / 2)
+
+    found = scipy.optimize.minimize(
+        psi, np.full(n, 0.1), jac=jax.grad(psi), hess=jax.hessian(psi), method="trust-exact",
+        options={"gtol": 1e-11},
+    )  # fmt: skip
+    H = np.asarray(jax.hessian(psi)(found.x))
+    half = (np.linalg.slogdet(precision)[1] - np.linalg.slogdet(H)[1]) / 2
+    return found.x, half - psi(found.x), np.linalg.inv(H)
+
+
+@each
+def test_mode_marginal_and_variances(name):
+    mode, value, covariance = dense_log_marginal(name, 1.3, 1.7)
+    found = jax.jit(lambda s, t: fitted(name, s, t))(1.3, 1.7)
+    assert found.converged
+    assert found.steps < 15
+    np.testing.assert_allclose(found.mode, mode, atol=1e-9)
+    np.testing.assert_allclose(found.log_marginal, value, rtol=1e-11)
+    np.testing.assert_allclose(found.marginal_variances(), np.diag(covariance), rtol=1e-9)
+    spread = np.diag(B @ covariance @ B.T)
+    np.testing.assert_allclose(found.predictor_variances(), spread, rtol=1e-9)
+
+
+def test_exact_for_gaussian_observations():
+    found = fitted("gaussian", 1.3, 1.7)
+    sigma = B @ np.linalg.inv(1.3 * Q.toarray()) @ B.T + np.eye(m) / 1.7
+    expected = stats.multivariate_normal(B @ np.full(n, 0.1), sigma).logpdf(ETA)
+    np.testing.assert_allclose(found.log_marginal, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "order"),
+    [("poisson", 1), *(pytest.param(name, 2, marks=pytest.mark.slow) for name in DATA)],
+)
+def test_derivatives_pass_through_the_mode(name, order):
+    """First and second, against differences of values and of gradients."""
+    value = jax.jit(lambda p: fitted(name, jnp.exp(p[0]), jnp.exp(p[1])).log_marginal)
+    support.check_gradients(value, jnp.asarray([0.3, 0.5]), order)
+
+
+def test_the_jacobian_of_the_mode():
+    mode = jax.jit(lambda p: fitted("poisson", p[0], p[1]).mode)
+    at, h = jnp.asarray([1.3, 1.7]), 1e-5
+    steps = h * jnp.eye(2)
+    differences = jnp.stack([(mode(at + d) - mode(at - d)) / (2 * h) for d in steps], 1)
+    jacobian = jax.jacfwd(mode)(at)
+    np.testing.assert_allclose(jacobian, differences, atol=1e-8)
+    np.testing.assert_allclose(jax.jacrev(mode)(at), jacobian, atol=1e-12)
+    found, V = fitted("poisson", *at), jnp.asarray([[0.2, 0.05], [0.05, 0.1]])
+    expected = found.marginal_variances() + np.diag(jacobian @ V @ jacobian.T)
+    np.testing.assert_allclose(found.marginal_variances(jacobian, V), expected, rtol=1e-12)
+
+
+def test_batches():
+    s = jnp.asarray([0.5, 1.0, 4.0])
+    found = jax.vmap(lambda s: fitted("poisson", s, 1.7).log_marginal)(s)
+    np.testing.assert_allclose(
+        found, [fitted("poisson", x, 1.7).log_marginal for x in s], rtol=1e-12
+    )
+
+
+def test_samples():
+    found = fitted("poisson", 1.3, 1.7)
+    draws = np.asarray(found.sample(jax.random.key(0), (20_000,)))
+    variances = np.asarray(found.marginal_variances())
+    np.testing.assert_allclose(draws.mean(0), found.mode, atol=5 * np.sqrt(variances.max() / 2e4))
+    np.testing.assert_allclose(draws.var(0), variances, rtol=0.06)
+
+
+def test_a_far_start_is_reached_by_halving():
+    near, far = fitted("poisson", 1.3, 1.7), fitted("poisson", 1.3, 1.7, start=-30.0)
+    assert far.converged
+    assert far.steps > near.steps
+    np.testing.assert_allclose(far.mode, near.mode, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("s", "options"), [(1.3, {"max_steps": 1, "start": 9.0}), (-1.0, {}), (np.nan, {})]
+)
+def test_what_did_not_converge_says_so_and_is_no_number(s, options):
+    found = fitted("poisson", s, 1.7, **options)
+    assert not found.converged
+    assert np.isnan(found.log_marginal)
+    assert np.isnan(found.mode).all()
+    assert np.isnan(found.marginal_variances()).all()
+    assert np.isnan(found.predictor_variances()).all()
+
+
+@pytest.mark.parametrize("name", ["poisson", "binomial", "gamma"])
+def test_likelihoods(name):
+    """Against scipy's distributions."""
+    eta, mean = ETA, np.exp(ETA)
+    expected = {
+        "poisson": stats.poisson(1.7 * mean).logpmf(rng_poisson),
+        "binomial": stats.binom(5, 1 / (1 + np.exp(-eta))).logpmf(rng_binomial),
+        "gamma": stats.gamma(1.7, scale=mean / 1.7).logpdf(rng_gamma),
+    }[name]
+    np.testing.assert_allclose(DATA[name](1.7)(eta), expected, rtol=1e-12)
+
+
+def test_survival_likelihood():
+    lam, k, event = np.exp(ETA), 1.7, np.arange(m) % 3 > 0
+    law = stats.weibull_min(k, scale=lam ** (-1 / k))
+    expected = np.where(event, law.logpdf(rng_gamma), law.logsf(rng_gamma))
+    np.testing.assert_allclose(DATA["weibull"](k)(ETA), expected, rtol=1e-12)
+
+
+def test_a_plan_without_the_pattern_of_the_design_is_refused():
+    with pytest.raises(ValueError, match="pattern is contained in the plan's"):
+        design(padchol.analyze(Q), B)
