@@ -102,7 +102,7 @@ def run(sweep: Sweep, table: jax.Array, storage: jax.Array, leaves: Sequence[jax
             counters[bin.index], _, found = _chunks(sweep, bin, table, leaves, i, step, found)
         return tuple(counters), found
 
-    first = jnp.zeros((), table.dtype)
+    first = jnp.asarray(0, table.dtype)
     _, (storage, outputs) = lax.fori_loop(first, rounds, one_round, (counters, (storage, outputs)))
     return (storage, *outputs)
 
