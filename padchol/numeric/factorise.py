@@ -58,7 +58,8 @@ def cholesky_front(bin: BinLayout, args: tuple):
     (panel,) = args
     L11, inverse = cholesky_and_inverse(panel[:, : bin.W])
     L21 = times_t(panel[:, bin.W :], inverse)
-    return (pack(L11, inverse, L21),), -lower_times_t(L21, L21)
+    # The sign goes to the smaller matrix: a pass over the update is a sixth of a front's time.
+    return (pack(L11, inverse, L21),), lower_times_t(-L21, L21)
 
 
 def tangent_front(bin: BinLayout, args: tuple):

@@ -18,6 +18,7 @@ from padchol.symbolic.etree import heights
 from padchol.symbolic.supernodes import Supernodes, ramp
 
 MAX_BINS = 12  # one front kernel per bin: the size of the traced program and of its compilation
+BIN_PAYS = 0.03  # of the whole cost: what a bin must save, or it is not worth compiling
 MAX_DOUBLINGS = 9  # at most 512 fronts a chunk
 ROUNDS = 4  # assumed while bins are chosen: 1 to 6 on the suite (tests/bench/NOTES.md, 13)
 
@@ -111,7 +112,7 @@ def _chunk_size(counts: np.ndarray, W: np.ndarray, M: np.ndarray, model: CostMod
 
 
 def _choose_bins(nodes: Supernodes, level: np.ndarray, levels: int, model: CostModel):
-    """Agglomerate padded shapes until at most MAX_BINS are left and no merger pays.
+    """Agglomerate padded shapes until at most MAX_BINS are left and each of them pays.
 
     Levels stand for groups here. Returns the bin of each supernode and the shapes, in the order of
     the mean level: the rounds are then few.
@@ -137,7 +138,7 @@ def _choose_bins(nodes: Supernodes, level: np.ndarray, levels: int, model: CostM
         refresh(a, np.arange(a))
     while alive.sum() > 1:
         a, b = np.unravel_index(np.argmax(gain), gain.shape)
-        if gain[a, b] <= 0 and alive.sum() <= MAX_BINS:
+        if gain[a, b] <= -BIN_PAYS * cost[alive].sum() and alive.sum() <= MAX_BINS:
             break
         shapes[a] = np.maximum(shapes[a], shapes[b])
         counts[a] += counts[b]
