@@ -19,7 +19,7 @@ import scipy.sparse as sp
 from jax.test_util import check_grads
 
 import padchol
-from padchol.symbolic import supernodes
+from padchol.symbolic import blocks, supernodes
 
 both_precisions = pytest.mark.parametrize("precision", ["float64", "float32"], indirect=True)
 VALUE_TOLERANCE = {"float64": 1e-11, "float32": 2e-5}  # relative to the largest reference entry
@@ -116,6 +116,8 @@ MATRICES: dict[str, tuple[Callable[[], sp.csc_array], str]] = {
 
 # ---- plans ------------------------------------------------------------------------------------
 
+IN_BLOCKS = ("grid2", "band", "forest")  # updates move in blocks, which is for larger ones
+
 
 def unmerged(A: Any, **options: Any) -> padchol.Plan:
     """`analyze` without relaxed amalgamation: small matrices keep a tree of many small fronts."""
@@ -132,7 +134,9 @@ def case(name: str, merged: bool = False) -> tuple[sp.csc_array, padchol.Plan, n
     """(A, plan, canonical values) of one of MATRICES."""
     build, order = MATRICES[name]
     A = build()
-    plan = (padchol.analyze if merged else unmerged)(A, order=order)
+    entries = 0 if name in IN_BLOCKS else blocks.ENTRIES_UP_TO
+    with mock.patch.object(blocks, "ENTRIES_UP_TO", entries):
+        plan = (padchol.analyze if merged else unmerged)(A, order=order)
     return A, plan, plan.values(A)
 
 

@@ -10,7 +10,7 @@ from scipy import stats
 
 import padchol
 from padchol import assembly
-from padchol.gmrf import GMRF
+from padchol.gmrf import GMRF, IntrinsicGMRF
 
 n = 25
 Q = support.laplacian(5) + 0.3 * sp.eye_array(n)
@@ -147,3 +147,117 @@ def test_what_does_not_fit_is_named():
     other = padchol.analyze(Q)
     with pytest.raises(ValueError, match="pattern is contained in the plan's"):
         GMRF(other, other.values(Q)).condition(B, np.ones(9), 1.0)
+
+
+# ---- intrinsic fields -------------------------------------------------------------------------
+
+R = support.graph_laplacian(sp.block_diag([support.grid(4, 5), support.path(5)], "csc"))
+NULL = np.stack([np.arange(n) < 20, np.arange(n) >= 20], 1).astype(float)  # two components
+R_PLAN = padchol.analyze([R, assembly.gram_pattern(B)])
+TILTED = NULL.T + 0.1 * np.random.default_rng(5).normal(size=(2, n))  # other constraints
+
+
+def intrinsic(tau=1.7, **options):
+    return IntrinsicGMRF(R_PLAN, tau * jnp.asarray(R_PLAN.values(R)), NULL, LOC, **options)
+
+
+def dense_intrinsic(C, tau=1.7):
+    """log |Z^T Q Z| and the covariance on the plane C x = 0, Z an orthonormal basis of it."""
+    Z = np.linalg.svd(C)[2][2:].T
+    inner = Z.T @ (tau * R.toarray()) @ Z
+    return np.linalg.slogdet(inner)[1], Z @ np.linalg.inv(inner) @ Z.T
+
+
+@jax.jit
+def described(field, x, key):
+    return (
+        field.log_determinant(),
+        field.log_prob(x),
+        field.marginal_variances(),
+        field.sample(key, (40_000,)),
+    )
+
+
+@pytest.mark.parametrize("constraints", [None, TILTED], ids=["orthogonal", "tilted"])
+def test_intrinsic_field(constraints):
+    C = NULL.T if constraints is None else constraints
+    x = np.random.default_rng(0).normal(size=n)
+    given = described(intrinsic(constraints=constraints), x, jax.random.key(0))
+    logdet, density, variances, draws = given
+    expected, covariance = dense_intrinsic(C)
+    if constraints is None:
+        eigenvalues = np.linalg.eigvalsh(1.7 * R.toarray())
+        np.testing.assert_allclose(expected, np.log(eigenvalues[2:]).sum(), rtol=1e-11)
+        np.testing.assert_allclose(covariance, np.linalg.pinv(1.7 * R.toarray()), atol=1e-12)
+    np.testing.assert_allclose(logdet, expected, rtol=1e-11)
+    square = (x - LOC) @ (1.7 * R) @ (x - LOC)
+    expected = (expected - (n - 2) * np.log(2 * np.pi) - square) / 2
+    np.testing.assert_allclose(density, expected, rtol=1e-11)
+    np.testing.assert_allclose(variances, np.diag(covariance), rtol=1e-10)
+    draws = np.asarray(draws)
+    np.testing.assert_allclose((draws - LOC) @ C.T, 0, atol=1e-11)
+    bound = 7 * covariance.max() / np.sqrt(len(draws))
+    np.testing.assert_allclose(np.cov(draws.T), covariance, atol=bound)
+
+
+def test_intrinsic_density_is_blind_to_the_null_space():
+    """And where no constraint is needed, C on the plane, it is that of the constrained field."""
+    field, x = intrinsic(), np.random.default_rng(0).normal(size=n)
+    assert field.rank_deficiency == 2
+    moved = field.log_prob(np.stack([x, x + NULL @ [3.0, -7.0]]))
+    np.testing.assert_allclose(moved[0], moved[1], rtol=1e-12)
+
+
+def test_intrinsic_derivatives():
+    """In tau: (n - k) / (2 tau) - (x - loc)^T R (x - loc) / 2 and its derivative."""
+    x = np.random.default_rng(0).normal(size=n)
+    f = lambda tau: intrinsic(tau).log_prob(x)
+    first, second = jax.jit(lambda t: (jax.grad(f)(t), jax.grad(jax.grad(f))(t)))(1.7)
+    square = (x - LOC) @ R @ (x - LOC)
+    np.testing.assert_allclose(first, (n - 2) / (2 * 1.7) - square / 2, rtol=1e-11)
+    np.testing.assert_allclose(second, -(n - 2) / (2 * 1.7**2), rtol=1e-10)
+
+
+def test_intrinsic_conditioning():
+    """The posterior is proper; constraining it is conditioning the constrained field."""
+    y, dense = np.random.default_rng(2).normal(size=9), B.toarray()
+    assert np.linalg.matrix_rank(dense @ NULL) == 2
+    found = intrinsic().condition(B, y, 2.5)
+    precision = 1.7 * R.toarray() + 2.5 * dense.T @ dense
+    mean = np.linalg.solve(precision, 1.7 * R @ LOC + 2.5 * dense.T @ y)
+    np.testing.assert_allclose(found.mean, mean, atol=1e-10)
+    np.testing.assert_allclose(
+        found.marginal_variances(), np.diag(np.linalg.inv(precision)), rtol=1e-9
+    )
+    held = found.constrain(NULL.T, NULL.T @ LOC)
+    _, prior = dense_intrinsic(NULL.T)
+    gain = prior @ dense.T @ np.linalg.inv(dense @ prior @ dense.T + np.eye(9) / 2.5)
+    np.testing.assert_allclose(held.mean, LOC + gain @ (y - dense @ LOC), atol=1e-10)
+    np.testing.assert_allclose(
+        held.marginal_variances(), np.diag(prior - gain @ dense @ prior), atol=1e-10
+    )
+
+
+def test_what_is_no_intrinsic_field_is_no_number():
+    values = R_PLAN.values(R)
+    for field in (
+        IntrinsicGMRF(R_PLAN, -values, NULL),
+        IntrinsicGMRF(R_PLAN, values, NULL + np.eye(n, 2)),  # not its null space
+        IntrinsicGMRF(R_PLAN, R_PLAN.values(R + sp.eye_array(n)), NULL),
+        IntrinsicGMRF(R_PLAN, values, NULL.sum(1)),  # not all of it
+    ):
+        assert np.isnan(field.log_prob(LOC))
+    assert np.isnan(field.marginal_variances()).all()
+    assert np.isnan(field.sample(jax.random.key(0))).all()
+
+
+def test_what_does_not_fit_an_intrinsic_field_is_named():
+    values = R_PLAN.values(R)
+    with pytest.raises(ValueError, match=r"got \(25, 2\) and \(1, 25\)"):
+        IntrinsicGMRF(R_PLAN, values, NULL, constraints=np.ones((1, n)))
+    with pytest.raises(ValueError, match=r"null space of 25 rows; got shape \(24, 2\)"):
+        IntrinsicGMRF(R_PLAN, values, NULL[1:])
+    with pytest.raises(ValueError, match="constraints of full rank 2"):
+        IntrinsicGMRF(R_PLAN, values, NULL, constraints=np.ones((2, n)))
+    with pytest.raises(ValueError, match="known when the field is traced"):
+        jax.jit(lambda N: IntrinsicGMRF(R_PLAN, values, N).log_determinant())(NULL)

@@ -11,6 +11,7 @@ from scipy import stats
 
 import padchol
 from padchol import assembly, likelihoods
+from padchol.gmrf import GMRF, IntrinsicGMRF
 from padchol.laplace import design, laplace
 
 rng = np.random.default_rng(0)
@@ -157,3 +158,74 @@ def test_survival_likelihood():
 def test_a_plan_without_the_pattern_of_the_design_is_refused():
     with pytest.raises(ValueError, match="pattern is contained in the plan's"):
         design(padchol.analyze(Q), B)
+
+
+# ---- priors that are fields -------------------------------------------------------------------
+
+LAPLACIAN = support.graph_laplacian(Q)
+
+
+def intrinsic(s):
+    return IntrinsicGMRF(PLAN, s * PLAN.values(LAPLACIAN), np.ones((n, 1)), 0.1)
+
+
+def test_constraints_are_kept_and_exact_for_gaussian_observations():
+    """y ~ N(B loc, B S B^T + noise), S the covariance of the constrained prior."""
+    field, noise = GMRF(PLAN, 1.3 * PLAN.values(Q), 0.1), np.eye(m) / 1.7
+    proper = field.constrain(np.ones((1, n)), 0.5)
+    sigma = np.linalg.inv(1.3 * Q.toarray())
+    column = sigma.sum(1)
+    mean = 0.1 + column / column.sum() * (0.5 - 0.1 * n)
+    sigma = sigma - np.outer(column, column) / column.sum()
+    flat = np.linalg.pinv(1.3 * LAPLACIAN.toarray())
+    dense = B.toarray()
+    for prior, center, S, total in (
+        (proper, mean, sigma, 0.5),
+        (intrinsic(1.3), np.full(n, 0.1), flat, 0.1 * n),
+    ):
+        found = laplace(DESIGN, DATA["gaussian"](1.7), prior, constrained=True)
+        assert found.converged
+        V = dense @ S @ dense.T + noise
+        expected = stats.multivariate_normal(dense @ center, V).logpdf(ETA)
+        np.testing.assert_allclose(found.log_marginal, expected, rtol=1e-11)
+        gain = S @ dense.T @ np.linalg.inv(V)
+        np.testing.assert_allclose(found.mode, center + gain @ (ETA - dense @ center), atol=1e-10)
+        np.testing.assert_allclose(found.mode.sum(), total, atol=1e-11)
+        S = S - gain @ dense @ S
+        np.testing.assert_allclose(found.marginal_variances(), np.diag(S), atol=1e-12)
+        spread = np.diag(dense @ S @ dense.T)
+        np.testing.assert_allclose(found.predictor_variances(), spread, atol=1e-12)
+        np.testing.assert_allclose(found.sample(jax.random.key(0)).sum(), total, atol=1e-11)
+
+
+def test_an_improper_prior_leaves_its_level_to_the_data():
+    """The limit of proper priors, after the density of the level: N(0, 1 / e) at zero is flat."""
+    found = laplace(DESIGN, DATA["poisson"](1.7), intrinsic(1.3))
+    level, e = np.ones(n) / np.sqrt(n), 1e-7
+    nearly = 1.3 * LAPLACIAN.toarray() + e * np.outer(level, level)
+    full = padchol.analyze([sp.csc_array(nearly), assembly.gram_pattern(B)])
+    limit = laplace(design(full, B), DATA["poisson"](1.7), full.values(sp.csc_array(nearly)), 0.1)
+    flat = np.log(e / (2 * np.pi)) / 2
+    np.testing.assert_allclose(found.log_marginal, limit.log_marginal - flat, atol=1e-5)
+    np.testing.assert_allclose(found.mode, limit.mode, atol=1e-5)
+
+
+def test_derivatives_with_an_intrinsic_prior_and_through_the_entries_of_the_design():
+    data = jnp.asarray(DESIGN.gram.data)
+
+    def value(p):
+        scaled = DESIGN.with_entries(data * p[1])
+        prior = intrinsic(jnp.exp(p[0]))
+        return laplace(scaled, DATA["poisson"](1.7), prior, constrained=True).log_marginal
+
+    support.check_gradients(jax.jit(value), jnp.asarray([0.3, 0.8]), 1)
+
+
+def test_a_field_brings_its_own_mean_and_its_plan():
+    with pytest.raises(ValueError, match="no loc beside a field"):
+        laplace(DESIGN, DATA["poisson"](1.7), intrinsic(1.0), 0.5)
+    other = padchol.analyze(Q)
+    with pytest.raises(ValueError, match="a prior on the plan of the design"):
+        laplace(DESIGN, DATA["poisson"](1.7), GMRF(other, other.values(Q)))
+    with pytest.raises(ValueError, match="expected entries of shape"):
+        DESIGN.with_entries(np.ones(3))

@@ -23,7 +23,7 @@ LEAF = 64
 SUM_UP_TO = 32
 LITERAL_UP_TO = 64  # rows of triangles and diagonals
 MIRROR_UP_TO = 128  # rows (experiment 12)
-HALVE_PRODUCT_FROM = 256  # rows; 9 % on the 3D grid 30^3, 0 to 2 % elsewhere (experiment 10)
+HALVE_PRODUCT_FROM = 128  # rows (experiments 10 and 18)
 
 Batch = Float[Array, "C W W"]
 

@@ -1,4 +1,4 @@
-"""The two sweeps: the one place with loops over levels, bins and chunks, with gather and scatter.
+"""The two sweeps: the one place with loops over rounds, bins and chunks; moves are in `moves`.
 
 A sweep runs in place on a *storage* with one node a front: its panel (W pivot columns of D rows),
 or its W rows of a vector of k columns.
@@ -19,9 +19,8 @@ A kernel is a hashable callable on one chunk of C fronts, with leaves (C, ...) t
 Leaves are stored like nodes: those of all fronts one behind the other, see `symbolic.layout.Kind`.
 
 Why it looks as it does (XLA on CPU): one buffer in place, because fresh memory costs more than the
-arithmetic on it; updates are moved in runs of BLOCK columns, a cache line each, three times cheaper
-than entries; one loop per bin, its bounds from the plan, because `lax.switch` copies the carry. The
-traced program has one kernel per bin at every n.
+arithmetic on it; one loop per bin, its bounds from the plan, because `lax.switch` copies the carry.
+The traced program has one kernel per bin at every n.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
-from padchol.symbolic.layout import BLOCK, BinLayout, Kind, Layout, Section
+from padchol.numeric.moves import hand_up, read_below
+from padchol.symbolic.layout import BinLayout, Kind, Layout
 
 Kernel = Callable[..., Any]
 
@@ -193,15 +192,14 @@ def _chunk(sweep: Sweep, bin: BinLayout, call, table, leaves, chunk, carry):
     if sweep.up:
         (node, *ys), update = call(args)
     else:
-        node, *ys = call(args, _below(sweep, bin, table, storage, chunk))
+        node, *ys = call(args, read_below(sweep, bin, table, storage, chunk))
     storage = _write(sweep, bin, sweep.node, storage, node, chunk)
     outputs = tuple(
         _write(sweep, bin, kind, out, y, chunk)
         for kind, out, y in zip(sweep.gives, outputs, ys, strict=True)
     )
     if sweep.up and bin.M > 0:
-        hand = _hand_update if sweep.node == "panel" else _hand_rows
-        storage = hand(sweep, bin, table, storage, update, chunk)
+        storage = hand_up(sweep, bin, table, storage, update, chunk)
     return storage, outputs
 
 
@@ -220,101 +218,3 @@ def _write(sweep: Sweep, bin: BinLayout, kind: Kind, stored, value, chunk):
     at = sweep.layout.start(kind, bin.index) + chunk * size
     flat = value.reshape(*sweep.lead, size, *stored.shape[axis + 1 :])
     return lax.dynamic_update_slice_in_dim(stored, flat, at, axis)
-
-
-def _below(sweep: Sweep, bin: BinLayout, table, storage, chunk):
-    """What the ancestors' nodes hold at the rows below of one chunk; zero at padding."""
-    shape = (*sweep.lead, bin.C, *bin.shape(sweep.below, sweep.k))
-    if bin.M == 0:
-        return jnp.zeros(shape, storage.dtype)
-    if sweep.node == "pivots":
-        rows = _take(table, bin.rows, chunk, bin.C * bin.M)
-        flat, at = _flat(sweep, storage, rows)
-        found = flat.at[at].get(mode="promise_in_bounds")  # proved in range by symbolic.tables
-        return jnp.where((rows == 0)[:, None], 0, found).reshape(shape)
-
-    assert bin.blocks is not None  # M > 0
-    T = bin.blocks.T
-    lead = (math.prod(sweep.lead),) if sweep.lead else ()
-
-    def one_tile(t, carry):
-        update, moved = carry
-        source, target, counts = _tile(bin, table, t)
-        counts = counts & (target != 0)[:, :, None]
-        found = jnp.where(counts, _get_runs(*_flat(sweep, storage, target)), 0)
-        # XLA splits a gather from a large buffer over its threads, which takes longer than the
-        # gather; written in place, into one half or the other, it is left alone (experiment 13).
-        half, axis = (t & 1) * T, len(lead)
-        moved = lax.dynamic_update_slice_in_dim(moved, found, half, axis)
-        found = lax.dynamic_slice_in_dim(moved, half, T, axis)
-        return _add_runs(*_flat(sweep, update, source), found).reshape(update.shape), moved
-
-    update = jnp.zeros((*sweep.lead, bin.C * bin.M**2), storage.dtype)
-    moved = jnp.zeros((*lead, 2 * T, BLOCK, BLOCK), storage.dtype)
-    update, _ = lax.fori_loop(*_tiles(bin, table, chunk), one_tile, (update, moved))
-    return update.reshape(shape)
-
-
-def _hand_update(sweep: Sweep, bin: BinLayout, table, storage, update, chunk):
-    """Extend-add (Duff & Reid 1983) of a chunk's updates into the panels of all ancestors."""
-    update = update.reshape(*sweep.lead, bin.C * bin.M**2)
-
-    def one_tile(t, storage):
-        source, target, counts = _tile(bin, table, t)
-        moved = jnp.where(counts, _get_runs(*_flat(sweep, update, source)), 0)
-        return _add_runs(*_flat(sweep, storage, target), moved).reshape(storage.shape)
-
-    return lax.fori_loop(*_tiles(bin, table, chunk), one_tile, storage)
-
-
-def _hand_rows(sweep: Sweep, bin: BinLayout, table, storage, update, chunk):
-    """The same for vectors."""
-    rows = _take(table, bin.rows, chunk, bin.C * bin.M)
-    flat, at = _flat(sweep, storage, rows)
-    moved = update.reshape(*at.shape, sweep.k)
-    return flat.at[at].add(moved, mode="promise_in_bounds").reshape(storage.shape)
-
-
-def _take(table, section: Section, index, size: int):
-    """table[section][index * size : (index + 1) * size]"""
-    return lax.dynamic_slice_in_dim(table, section.start + index * size, size)
-
-
-def _tiles(bin: BinLayout, table, chunk):
-    """First and last + 1 tile of a chunk."""
-    assert bin.blocks is not None  # M > 0
-    first, last = _take(table, bin.blocks.ptr, chunk, 1), _take(table, bin.blocks.ptr, chunk + 1, 1)
-    return first[0], last[0]
-
-
-def _tile(bin: BinLayout, table, t):
-    """Of each row of T blocks: where it starts in the update, where in the panel storage (both
-    (T, BLOCK); 0 at padding), and which of its columns count (T, 1, BLOCK)."""
-    blocks = bin.blocks
-    assert blocks is not None
-    lane = np.arange(BLOCK, dtype=np.int32)  # a literal: XLA spreads small fillings over threads
-    source, columns = (_take(table, part, t, blocks.T) for part in (blocks.source, blocks.columns))
-    target = _take(table, blocks.target, t, blocks.T * BLOCK).reshape(blocks.T, BLOCK)
-    counts = (columns[:, None] >> lane) & 1 == 1
-    return source[:, None] + bin.M * lane, target, counts[:, None]
-
-
-def _flat(sweep: Sweep, stored, at):
-    """A storage with its batch axes flattened into its length, and addresses (B, ...) to match."""
-    axes = len(sweep.lead)
-    if axes:
-        batch = jnp.arange(math.prod(sweep.lead), dtype=at.dtype)
-        at = batch.reshape(-1, *(1,) * at.ndim) * stored.shape[axes] + at
-    return stored.reshape(-1, *stored.shape[axes + 1 :]), at
-
-
-def _get_runs(flat, at):
-    """flat[at : at + BLOCK] at every address, each a slice."""
-    numbers = lax.GatherDimensionNumbers((at.ndim,), (), (0,))
-    return lax.gather(flat, at[..., None], numbers, (BLOCK,), mode="promise_in_bounds")
-
-
-def _add_runs(flat, at, runs):
-    """The adjoint of `_get_runs`: runs are added where they were read."""
-    numbers = lax.ScatterDimensionNumbers((at.ndim,), (), (0,))
-    return lax.scatter_add(flat, at[..., None], runs, numbers, mode="promise_in_bounds")

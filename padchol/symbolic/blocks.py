@@ -3,7 +3,7 @@
 Entry (i, j) of an update goes into column j of the panel of the supernode that owns row j
 (right-looking: Rothberg & Gupta 1994, SIAM J. Sci. Comput. 15(6), 1413-1439).
 A *strip* is a run of at most BLOCK columns of an update that are neighbours in one owner; from its
-diagonal downwards a strip is cut into blocks of BLOCK rows.
+diagonal downwards a strip is cut into blocks of BLOCK rows. Small updates travel in single entries.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from padchol.symbolic.layout import BLOCK, INT32_MAX, Blocks
+from padchol.symbolic.layout import BLOCK, ENTRIES_UP_TO, INT32_MAX, Blocks, Section
 from padchol.symbolic.placement import Placement
 from padchol.symbolic.schedule import Bin
 from padchol.symbolic.supernodes import Supernodes, ramp
@@ -29,6 +29,18 @@ class Strips(NamedTuple):
     count: np.ndarray  # 1 .. BLOCK
     owner: np.ndarray
     offset: np.ndarray  # the first, counted within the owner's pivots
+
+
+class RowStarts(NamedTuple):
+    """Where rows of updates start in the panels of their owners.
+
+    starts[base[q] + t] + offset[q]: the place in the panel storage of row t of the update of strip
+    q, in the strip's first column; for the rows from that column on.
+    """
+
+    starts: np.ndarray
+    base: np.ndarray
+    offset: np.ndarray
 
 
 class AllBlocks(NamedTuple):
@@ -74,40 +86,11 @@ def strips(nodes: Supernodes) -> Strips:
     )
 
 
-def all_blocks(nodes: Supernodes, where: Placement) -> AllBlocks:
-    """Every strip cut into blocks."""
-    found = strips(nodes)
-    starts, base = _row_starts(nodes, where, found)
-    M, below = where.M[found.front], nodes.below[found.front]
-    count = -(-(below - found.column) // BLOCK)
-    left = np.minimum(found.column, M - BLOCK)
-    shift = found.column - left
-    columns = ((1 << found.count) - 1) << shift
-    strip = np.repeat(np.arange(count.size), count)
-    first = found.column[strip] + ramp(count) * BLOCK
-    top = np.minimum(first, (M - BLOCK)[strip])  # blocks stay within the padded update
-    real = np.minimum(below[strip] - top, BLOCK)
-    rows = (1 << real) - (1 << (first - top))
-    blocks = np.bincount(found.front, count, nodes.parent.size).astype(np.int64)
-    return AllBlocks(
-        np.append(0, np.cumsum(blocks)),
-        top * M[strip] + left[strip],
-        columns[strip],
-        rows,
-        starts,
-        base[strip] + top,
-        (found.offset - shift).astype(np.int32)[strip],
-    )
+def row_starts(nodes: Supernodes, where: Placement, found: Strips) -> RowStarts:
+    """The look-up that blocks and entries share, so that each costs but a copy.
 
-
-def _row_starts(
-    nodes: Supernodes, where: Placement, found: Strips
-) -> tuple[np.ndarray, np.ndarray]:
-    """(starts, base): starts[base[q] + t] is where row t of the update of strip q starts.
-
-    That is, in the panel of the strip's owner, for the rows from the strip's first column on. The
-    strips of one front and owner share the look-up, so that a block costs but a copy. With BLOCK
-    entries of room at both ends, and in int32, which the panel storage fits.
+    Strips of one front and owner share their part of it. With BLOCK entries of room at both ends,
+    and in int32, which the panel storage fits.
     """
     new = np.ones(found.front.size, bool)
     new[1:] = (found.front[1:] != found.front[:-1]) | (found.owner[1:] != found.owner[:-1])
@@ -117,7 +100,52 @@ def _row_starts(
     starts = np.zeros(i.size + 2 * BLOCK, np.int32)
     starts[BLOCK : BLOCK + i.size] = where.row_start(nodes, np.repeat(owner, size), i)
     base = BLOCK + np.cumsum(size) - size - column
-    return starts, base[np.cumsum(new) - 1]
+    return RowStarts(starts, base[np.cumsum(new) - 1], found.offset)
+
+
+def all_blocks(nodes: Supernodes, where: Placement, found: Strips, at: RowStarts) -> AllBlocks:
+    """Every strip of an update that moves in blocks, cut into them."""
+    large = np.flatnonzero(where.M[found.front] > ENTRIES_UP_TO)
+    front, column, run = found.front[large], found.column[large], found.count[large]
+    M, below = where.M[front], nodes.below[front]
+    count = -(-(below - column) // BLOCK)
+    left = np.minimum(column, M - BLOCK)
+    shift = column - left
+    columns = ((1 << run) - 1) << shift
+    strip = np.repeat(np.arange(count.size), count)
+    first = column[strip] + ramp(count) * BLOCK
+    top = np.minimum(first, (M - BLOCK)[strip])  # blocks stay within the padded update
+    real = np.minimum(below[strip] - top, BLOCK)
+    rows = (1 << real) - (1 << (first - top))
+    blocks = np.bincount(front, count, nodes.parent.size).astype(np.int64)
+    return AllBlocks(
+        np.append(0, np.cumsum(blocks)),
+        top * M[strip] + left[strip],
+        columns[strip],
+        rows,
+        at.starts,
+        at.base[large][strip] + top,
+        (at.offset[large] - shift).astype(np.int32)[strip],
+    )
+
+
+def entry_list(
+    writer, nodes: Supernodes, found: Strips, at: RowStarts, bin: Bin, where: Placement
+) -> Section:
+    """The entries of the updates that leave a bin of small ones: see `layout.BinLayout`."""
+    small = 0 < bin.M <= ENTRIES_UP_TO
+    triangle = bin.M * (bin.M + 1) // 2 if small else 0
+    target = np.zeros((bin.fronts.size, triangle), np.int32)
+    if small:
+        base = np.repeat(at.base, found.count)  # of each column of each update
+        offset = np.repeat(at.offset, found.count) + ramp(found.count)
+        i, j = np.tril_indices(bin.M)
+        places = np.flatnonzero(bin.fronts >= 0)
+        s = bin.fronts[places]
+        front, t = np.nonzero(i < nodes.below[s][:, None])
+        column = nodes.row_ptr[s[front]] + j[t]
+        target[places[front], t] = at.starts[base[column] + i[t]] + offset[column]
+    return writer.add(target, 0, where.panel_end - BLOCK, "entries")
 
 
 def block_list(writer, blocks: AllBlocks, bin: Bin, where: Placement) -> Blocks | None:

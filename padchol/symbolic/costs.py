@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from padchol.symbolic.layout import BLOCK
+from padchol.symbolic.layout import BLOCK, ENTRIES_UP_TO
 
 # Padded sizes a front may have: multiples of 4 (half a cache line of doubles) while small, and
 # steps that grow with the size, so that the candidates for bins stay few.
@@ -44,7 +44,8 @@ class CostModel:
     per_column_block: float = 30.0  # eliminating 8 columns of one matrix in a batch
     per_entry: float = 8.5  # zeroing, reading, writing: each of the D W entries of a panel
     per_update: float = 0.1  # writing and reading one of the M^2 entries of an update
-    per_moved: float = 3.5  # extend-add: one of the M^2 / 2 entries of an update's triangle
+    per_moved: float = 3.5  # extend-add in blocks: one of the M^2 / 2 entries of a triangle
+    per_single: float = 1.5  # extend-add of small updates: one of the entries of their triangles
     flops: float = 110.0  # GEMM flops per ns
     per_step: float = 300.0  # one trip of a chunk loop
     per_step_block: float = 2_300.0  # and per 8 pivot columns in it: kernel launches in sequence
@@ -58,9 +59,11 @@ class CostModel:
         arithmetic = self.per_column_block * W / 8 + front_flops(W, M) / self.flops
         return self.per_front + arithmetic + self.per_entry * W * (W + M) + self.per_update * M * M
 
-    def moved(self, m: np.ndarray | int) -> np.ndarray | float:
+    def moved(self, m: np.ndarray | int) -> np.ndarray:
         """Moving the triangle of an update of m rows into the panels of the ancestors."""
-        return self.per_moved * m * (m + BLOCK) / 2
+        m = np.asarray(m)
+        blocks, entries = self.per_moved * m * (m + BLOCK) / 2, self.per_single * m * (m + 1) / 2
+        return np.where(m <= ENTRIES_UP_TO, entries, blocks)
 
     def step(self, w: np.ndarray) -> np.ndarray:
         """What a trip of the chunk loop costs besides its fronts."""

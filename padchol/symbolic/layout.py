@@ -12,6 +12,7 @@ Notation (for bin b with F = chunks * C places)
     block          BLOCK x BLOCK piece of an update: rows of it anywhere, columns next to each other
                    in the panel that receives them. The unit of the extend-add
     tile           T blocks moved together
+    entries        the unit of the extend-add of small updates: see ENTRIES_UP_TO
 
 The first BLOCK entries of the panel storage and the first row of the pivot storage are trash:
 padding is added there and nothing that counts is read from it.
@@ -27,6 +28,8 @@ import numpy as np
 
 INT32_MAX = np.iinfo(np.int32).max
 BLOCK = 8  # columns of a block: 8 doubles are a cache line (tests/bench/NOTES.md, experiment 8)
+# Rows of updates that move entry by entry (experiment 18).
+ENTRIES_UP_TO = 12
 
 # What is stored per front, and how many entries (of k columns in the last two) of it:
 #     panel  (D, W)    update  (M, M)    pivots  (W, k)    rows  (M, k)
@@ -61,6 +64,8 @@ class BinLayout:
     """Static shape facts of one bin and the sections of its tables.
 
     rows (F, M): where each row below lies in the pivot storage; 0 at padding.
+    Updates move in blocks, or else in entries (F, triangle): where each entry of the lower triangle
+    of an update, row by row, lies in the panel storage; 0 at padding.
     """
 
     index: int
@@ -70,6 +75,11 @@ class BinLayout:
     chunks: int
     rows: Section
     blocks: Blocks | None
+    entries: Section
+
+    @property
+    def triangle(self) -> int:
+        return self.M * (self.M + 1) // 2
 
     @property
     def D(self) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from padchol.symbolic.blocks import all_blocks, block_list
+from padchol.symbolic.blocks import all_blocks, block_list, entry_list, row_starts, strips
 from padchol.symbolic.layout import BLOCK, INT32_MAX, BinLayout, Layout, Writer, fits_int32
 from padchol.symbolic.placement import Placement, placement
 from padchol.symbolic.schedule import Bin, Schedule
@@ -39,7 +39,9 @@ def build(
         writer.add(_entry(nodes, where, i, k), 1, panel, "value"),
         writer.add(_padded_pivots(nodes, plan, where), 1, panel, "unit"),
     )
-    blocks = all_blocks(nodes, where)
+    found = strips(nodes)
+    at = row_starts(nodes, where, found)
+    blocks = all_blocks(nodes, where, found, at)
     bins = tuple(
         BinLayout(
             b,
@@ -49,6 +51,7 @@ def build(
             bin.chunks,
             writer.add(_rows_below(nodes, bin, where), 0, pivot, "rows"),
             block_list(writer, blocks, bin, where),
+            entry_list(writer, nodes, found, at, bin, where),
         )
         for b, bin in enumerate(plan.bins)
     )

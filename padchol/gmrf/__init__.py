@@ -1,0 +1,12 @@
+"""Gaussian Markov random fields, proper and intrinsic, with a sparse precision.
+
+    GMRF(plan, a, loc)                       N(loc, A^-1), and A^-1 given linear constraints
+    IntrinsicGMRF(plan, a, null, loc)        exp(-(x - loc)^T A (x - loc) / 2), A N = 0
+
+Precisions of the usual models are made by `padchol.precisions`.
+"""
+
+from padchol.gmrf.intrinsic import IntrinsicGMRF, pins
+from padchol.gmrf.proper import GMRF, Constraint
+
+__all__ = ["GMRF", "Constraint", "IntrinsicGMRF", "pins"]

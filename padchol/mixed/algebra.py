@@ -1,0 +1,69 @@
+"""What the linear model is made of: blocks of Z^T Z, an orthonormal X, and R^T A^-1 R."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import scipy.sparse as sp
+from jaxtyping import Array, Float
+
+from padchol.factor import Factor
+from padchol.mixed.terms import Effects
+from padchol.numeric.values import multiply
+
+
+@jax.custom_jvp
+def quadratic(factor: Factor, R: Float[Array, "q k"]) -> tuple[Array, Array]:
+    """(R^T W, W) with W = A^-1 R, (k, k) and (q, k)."""
+    W = factor.solve(R)
+    return R.T @ W, W
+
+
+@quadratic.defjvp
+def _quadratic_jvp(primals, tangents):
+    """d(R^T W) = dR^T W + W^T dR - W^T dA W: no further solve, in either mode.
+
+    That of W is a solve, which is left out of programs that do not differentiate W.
+    """
+    d_factor, dR = tangents
+    W, dW = jax.jvp(lambda factor, R: factor.solve(R), primals, tangents)
+    factor, R = primals
+    half = dR.T @ W
+    moved = half + half.T - W.T @ multiply(factor.plan, d_factor.values, W)
+    return (R.T @ W, W), (moved, dW)
+
+
+def gram_blocks(
+    effects: Effects, G: sp.csr_array
+) -> tuple[list[np.ndarray], tuple[np.ndarray, ...]]:
+    """Rows and columns of the blocks of Z^T Z, and the blocks, by pairs (i, j) of terms, j <= i.
+
+    Blocks of a level with itself are kept whole; those of two terms only below the diagonal.
+    """
+    rows, cols, blocks = [np.zeros(0, int)], [np.zeros(0, int)], []
+    for i, a in enumerate(effects.terms):
+        for b in effects.terms[: i + 1]:
+            part = G[a.where, b.where].tobsr((a.p, b.p))
+            level = np.repeat(np.arange(part.indptr.size - 1), np.diff(part.indptr))
+            r = a.start + a.p * level[:, None, None] + np.arange(a.p)[:, None]
+            c = b.start + b.p * part.indices.astype(int)[:, None, None] + np.arange(b.p)
+            for found, index in ((rows, r), (cols, c)):
+                found.append(np.broadcast_to(index, part.data.shape).ravel())
+            blocks.append(np.asarray(part.data))
+    return [np.concatenate(rows), np.concatenate(cols)], tuple(blocks)
+
+
+def orthonormal(X: np.ndarray, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Q, U of X = Q U, and that no column of X depends on those before it."""
+    n, p = X.shape
+    if p > n:
+        raise ValueError(f"expected no more columns of X than rows; got shape {X.shape}")
+    Q, U = np.linalg.qr(X)
+    size = np.linalg.norm(X, axis=0)
+    lost = np.abs(np.diagonal(U)) <= max(n, 1) * np.finfo(float).eps * size
+    if lost.any():
+        k = int(np.argmax(lost))
+        raise ValueError(
+            f"expected X of full column rank; column {k} ({names[k]}) depends on those before it"
+        )
+    return Q, U

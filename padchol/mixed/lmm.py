@@ -1,0 +1,242 @@
+"""Linear mixed models by maximum likelihood or REML, on one plan.
+
+    y = X beta + Z b + e,    b = Lambda(theta) u,    u ~ N(0, s^2 I),    e ~ N(0, s^2 I)
+
+Penalised least squares (Bates, Maechler, Bolker & Walker 2015, J. Stat. Softw. 67(1), section 3.4):
+
+    A(theta) = Lambda^T Z^T Z Lambda + I             sparse, factored at each theta
+    S(theta) = [X y]^T [X y] - R^T A^-1 R,    R = Lambda^T Z^T [X y]        dense, (p + 1, p + 1)
+
+With S_X the leading (p, p) block of S and r^2 what is left of y after regressing y on X in S,
+
+    ML    d(theta) = log|A| + n (1 + log(2 pi r^2 / n))                                 (their 34)
+    REML  d(theta) = log|A| + log|S_X| + (n - p) (1 + log(2 pi r^2 / (n - p)))          (their 41)
+
+X is replaced by Q of X = Q U, and y by what Q leaves of it, so that S does not cancel. The rows of
+the data enter only through Z^T Z, whose p_i x p_j blocks are kept: an evaluation costs one
+factorisation, p + 1 solves and nnz(Z^T Z), whatever n is; its gradient one sweep more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse as sp
+from jaxtyping import Array, Float
+
+from padchol.assembly import Products
+from padchol.factor import Factor, cholesky
+from padchol.mixed.algebra import gram_blocks, orthonormal, quadratic
+from padchol.mixed.optimise import NEAR, Minimum, minimise
+from padchol.mixed.report import Fit
+from padchol.mixed.terms import Effects, Random, design_matrix, tables
+from padchol.plan import Plan, analyze
+
+
+class Solution(eqx.Module):
+    """What follows from theta: estimates and their deviance."""
+
+    deviance: Float[Array, ""]
+    sigma: Float[Array, ""]
+    beta: Float[Array, " p"]
+    covariance: Float[Array, "p p"]  # of beta: sigma^2 (X^T V^-1 X)^-1
+    b: Float[Array, " q"]  # the conditional means of the random effects
+
+
+class LinearMixedModel(eqx.Module):
+    """y = X beta + sum over terms of x_i b_i[group_i] + e; a pytree, on one plan.
+
+    y (n,), X (n, p) dense of full column rank, random: terms (x_i, group_i); further options are
+    those of `padchol.analyze`. Use float64 (`jax_enable_x64`): a deviance in float32 has six
+    digits. Raises `ValueError` for shapes that do not fit, values that are not finite, a column of
+    X that depends on those before it, and a term with as many coefficients as observations.
+    """
+
+    plan: Plan
+    effects: Effects
+    place: Products
+    blocks: tuple[Float[np.ndarray, "blocks p_i p_j"], ...]  # of Z^T Z, by pairs of terms
+    ZtXy: Float[np.ndarray, "q p+1"]
+    XytXy: Float[np.ndarray, "p+1 p+1"]
+    U: Float[np.ndarray, "p p"]
+    ols: Float[np.ndarray, " p"]  # Q^T y
+    names: tuple[str, ...] = eqx.field(static=True)
+    n: int = eqx.field(static=True)
+    reml: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        y: Any,
+        X: Any,
+        random: Sequence[Random],
+        *,
+        reml: bool = False,
+        names: tuple[str, ...] = (),
+        **analysis: Any,
+    ):
+        y, X = np.asarray(y, float), np.asarray(X, float)
+        if y.ndim != 1 or X.ndim != 2 or X.shape[0] != y.size:
+            raise ValueError(f"expected y (n,) and X (n, p); got {y.shape} and {X.shape}")
+        if not (np.isfinite(y).all() and np.isfinite(X).all()):
+            raise ValueError("expected finite y and X; got NaN or infinity")
+        self.n, self.reml = y.size, reml
+        self.names = tuple(names) or tuple(f"x{c}" for c in range(X.shape[1]))
+        self.effects, rows, codes = tables(self.n, random)
+        _check_identified(self.effects, self.n)
+        Z = sp.csc_array(design_matrix(self.effects, rows, codes, self.n))
+        at, self.blocks = gram_blocks(self.effects, sp.csr_array(Z.T @ Z))
+        low = at[0] >= at[1]
+        self.plan = analyze((at[0][low], at[1][low], self.effects.q), lower=True, **analysis)
+        self.place = Products.of(self.plan, at[0], at[1], [np.arange(at[0].size)], [at[0].size])
+        Q, self.U = orthonormal(X, self.names)
+        self.ols = Q.T @ y
+        Xy = np.column_stack([Q, y - Q @ self.ols])
+        self.ZtXy, self.XytXy = Z.T @ Xy, Xy.T @ Xy
+
+    @property
+    def p(self) -> int:
+        return len(self.names)
+
+    @property
+    def start(self) -> np.ndarray:
+        """lme4's: every T the identity."""
+        return self.effects.on_diagonal.astype(float)
+
+    def deviance(self, theta: Any, sigma: Any = None) -> Float[Array, ""]:
+        """-2 log likelihood, or the REML criterion, with beta (and sigma, where not given) profiled
+        out. Differentiable to any order; NaN where theta is not finite."""
+        return self._profile(theta).deviance(sigma)
+
+    def solution(self, theta: Any) -> Solution:
+        """Estimates at theta."""
+        return self._profile(theta).solution()
+
+    def value_and_grad(self, theta: Any) -> tuple[Float[Array, ""], Float[Array, " theta"]]:
+        """The deviance and its gradient, compiled once for models of one shape."""
+        (value, _), gradient = _value_and_grad(self, self.effects.check(theta))
+        return value, gradient
+
+    def fit(self, start: Any = None, **options: Any) -> Fit:
+        """Minimise the deviance over theta, diagonals of the T's >= 0: see `padchol.mixed.Fit`."""
+        start = self.start if start is None else np.asarray(self.effects.check(start))
+        found = minimise(self.value_and_grad, start, self.effects.on_diagonal, **options)
+        (_, at), _ = _value_and_grad(self, jnp.asarray(found.x))
+        return _fit(self, found, jax.tree.map(np.asarray, at))
+
+    def theta_covariance(self, theta: Any) -> Float[np.ndarray, "theta theta"]:
+        """2 H^-1, H the Hessian of the profiled deviance: the large-sample covariance of theta.
+
+        NaN where H is not positive definite, and where a standard deviation is zero: on the
+        boundary there is no such approximation.
+        """
+        theta = self.effects.check(theta)
+        if not np.all(np.asarray(theta)[self.effects.on_diagonal] > NEAR):
+            return np.full((theta.size, theta.size), np.nan)
+        H = np.asarray(_hessian(self, theta))
+        if np.isfinite(H).all() and np.linalg.eigvalsh(H).min(initial=np.inf) > 0:
+            return 2 * np.linalg.inv(H)
+        return np.full_like(H, np.nan)
+
+    def _profile(self, theta: Any) -> _Profile:
+        theta = self.effects.check(theta)
+        T = [term.factor(theta) for term in self.effects.terms]
+        pairs = [(i, j) for i in range(len(T)) for j in range(i + 1)]
+        scaled = [
+            jnp.einsum("ca,bcd,de->bae", T[i], block, T[j]).reshape(-1)
+            for (i, j), block in zip(pairs, self.blocks, strict=True)
+        ]
+        a = self.place(jnp.concatenate([jnp.zeros(0, theta.dtype), *scaled]))
+        factor = cholesky(self.plan, self.plan.add_diagonal(a, jnp.ones(())))
+        return _Profile(self, theta, factor, self.effects.transposed(theta, jnp.asarray(self.ZtXy)))
+
+
+class _Profile(eqx.Module):
+    """The factored system at one theta."""
+
+    model: LinearMixedModel
+    theta: Array
+    factor: Factor
+    R: Float[Array, "q p+1"]
+
+    @property
+    def freedom(self) -> int:
+        return self.model.n - self.model.reml * self.model.p
+
+    def regression(self, explained: Float[Array, "p+1 p+1"]) -> tuple[Array, Array, Array]:
+        """(L, g, r^2): the Cholesky factor of S_X, the coefficients of y in S, what they leave."""
+        p, S = self.model.p, jnp.asarray(self.model.XytXy) - explained
+        L = jnp.linalg.cholesky(S[:p, :p])
+        g = jax.scipy.linalg.cho_solve((L, True), S[:p, p])
+        return L, g, S[p, p] - S[:p, p] @ g
+
+    def deviance(self, sigma: Any = None) -> Array:
+        return self._value(*self.regression(quadratic(self.factor, self.R)[0]), sigma)
+
+    def _value(self, L: Array, g: Array, rss: Array, sigma: Any = None) -> Array:
+        """The criterion, from what `regression` gives."""
+        del g
+        variance = rss / self.freedom if sigma is None else jnp.asarray(sigma, float) ** 2
+        value = self.factor.logdet() + rss / variance
+        value = value + self.freedom * jnp.log(2 * jnp.pi * variance)
+        if not self.model.reml:
+            return value
+        U = jnp.asarray(self.model.U)
+        return value + 2 * jnp.sum(jnp.log(jnp.diagonal(L)) + jnp.log(jnp.abs(jnp.diagonal(U))))
+
+    def solution(self) -> Solution:
+        explained, W = quadratic(self.factor, self.R)
+        L, g, rss = self.regression(explained)
+        sigma, U = jnp.sqrt(rss / self.freedom), jnp.asarray(self.model.U)
+        half = jax.scipy.linalg.solve_triangular
+        root = sigma * half(L, jnp.eye(self.model.p), lower=True)  # S_X^-1 = L^-T L^-1
+        root = half(U, root.T)
+        beta = half(U, jnp.asarray(self.model.ols) + g)
+        b = self.model.effects.times(self.theta, W[:, -1] - W[:, :-1] @ g)
+        return Solution(self._value(L, g, rss), sigma, beta, root @ root.T, b)
+
+
+@eqx.filter_jit
+def _value_and_grad(model: LinearMixedModel, theta: Array) -> tuple[tuple[Array, Solution], Array]:
+    """((deviance, solution), gradient): one program for the search and for what it ends with."""
+
+    def value(theta):
+        at = model.solution(theta)
+        return at.deviance, at
+
+    return jax.value_and_grad(value, has_aux=True)(theta)
+
+
+@eqx.filter_jit
+def _hessian(model: LinearMixedModel, theta: Array) -> Array:
+    return jax.hessian(model.deviance)(theta)
+
+
+def _check_identified(effects: Effects, n: int) -> None:
+    for term in effects.terms:
+        if term.size >= n:
+            raise ValueError(
+                f"expected fewer coefficients in {term.name} than the {n} observations; got "
+                f"{term.size}, whose variance could not be told from the residual one"
+            )
+
+
+def _fit(model: LinearMixedModel, found: Minimum, at: Any) -> Fit:
+    return Fit(
+        theta=found.x,
+        theta_names=model.effects.names,
+        beta=at.beta,
+        names=model.names,
+        covariance=at.covariance,
+        sigma=float(at.sigma),
+        deviance=float(at.deviance),
+        effects=model.effects.split(at.b),
+        terms=model.effects,
+        criterion="REML criterion" if model.reml else "deviance",
+        n=model.n,
+        minimum=found,
+    )

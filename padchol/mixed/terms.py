@@ -1,0 +1,177 @@
+"""Random-effects terms (x | g), and the relative covariance factor Lambda that theta describes.
+
+    b = Lambda u,   Lambda = diag over the terms of I (x) T,   u ~ N(0, s^2 I)
+
+A term has x (n, p), the columns whose coefficients vary, and `levels` groups. Its p coefficients of
+one level have the covariance s^2 T T^T, T (p, p) lower triangular. theta holds the lower triangles
+of the T's, term by term and column by column, as in lme4 (Bates, Maechler, Bolker & Walker 2015, J.
+Stat. Softw. 67(1), section 2.2). The coefficients are counted term by term, level by level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse as sp
+from jaxtyping import Array, Float, Int
+
+
+class Random(NamedTuple):
+    """One term: x (n, p) real, group (n,) of any labels. Made into tables by the models."""
+
+    x: Any
+    group: Any
+    name: str = ""
+    columns: tuple[str, ...] = ()
+
+
+class Labels:
+    """The labels of a term's levels. All are equal: they change nothing that is compiled."""
+
+    def __init__(self, values: np.ndarray):
+        self.values = values
+
+    def __eq__(self, other: Any) -> bool:
+        return isinstance(other, Labels)
+
+    def __hash__(self) -> int:
+        return hash(Labels)
+
+
+class Term(NamedTuple):
+    """Where a term's coefficients and parameters are."""
+
+    name: str
+    columns: tuple[str, ...]
+    levels: int
+    labels: Labels
+    start: int  # of its coefficients among all
+    theta_start: int
+
+    @property
+    def p(self) -> int:
+        return len(self.columns)
+
+    @property
+    def size(self) -> int:
+        return self.p * self.levels
+
+    @property
+    def where(self) -> slice:
+        return slice(self.start, self.start + self.size)
+
+    def factor(self, theta: Float[Array, " theta"]) -> Float[Array, "p p"]:
+        """T, lower triangular."""
+        cols, rows = np.triu_indices(self.p)
+        part = theta[self.theta_start : self.theta_start + rows.size]
+        return jnp.zeros((self.p, self.p), theta.dtype).at[rows, cols].set(part)
+
+
+class Effects(eqx.Module):
+    """All terms of a model: static facts of the layout of b and theta."""
+
+    terms: tuple[Term, ...] = eqx.field(static=True)
+
+    @property
+    def q(self) -> int:
+        """Number of coefficients."""
+        return sum(term.size for term in self.terms)
+
+    @property
+    def n_theta(self) -> int:
+        return sum(term.p * (term.p + 1) // 2 for term in self.terms)
+
+    @property
+    def on_diagonal(self) -> np.ndarray:
+        """(n_theta,): which parameters are diagonal entries of a T, to be kept >= 0."""
+        parts = [np.equal(*np.triu_indices(term.p)) for term in self.terms]
+        return np.concatenate([np.zeros(0, bool), *parts])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """A name for each parameter: term, and entry of T."""
+        return tuple(
+            f"{t.name}[{t.columns[i]}]" if i == j else f"{t.name}[{t.columns[i]}, {t.columns[j]}]"
+            for t in self.terms
+            for j, i in zip(*np.triu_indices(t.p), strict=True)
+        )
+
+    def check(self, theta: Any) -> Float[Array, " theta"]:
+        theta = jnp.asarray(theta, float)
+        if theta.shape != (self.n_theta,):
+            raise ValueError(f"expected theta of shape ({self.n_theta},); got {theta.shape}")
+        return theta
+
+    def times(self, theta: Array, u: Float[Array, " q"]) -> Float[Array, " q"]:
+        """Lambda u"""
+        rows = [u[t.where].reshape(-1, t.p) @ t.factor(theta).T for t in self.terms]
+        return jnp.concatenate([jnp.zeros(0, u.dtype), *(row.reshape(-1) for row in rows)])
+
+    def transposed(self, theta: Array, v: Float[Array, "q k"]) -> Float[Array, "q k"]:
+        """Lambda^T v"""
+        parts = [
+            jnp.einsum("ca,lck->lak", t.factor(theta), v[t.where].reshape(-1, t.p, v.shape[1]))
+            for t in self.terms
+        ]
+        return jnp.concatenate([v[:0], *(part.reshape(-1, v.shape[1]) for part in parts)])
+
+    def split(self, b: Float[np.ndarray, " q"]) -> dict[str, np.ndarray]:
+        """The coefficients by name of term, each (levels, p)."""
+        return {t.name: np.asarray(b[t.where]).reshape(-1, t.p) for t in self.terms}
+
+
+def tables(n: int, random: Sequence[Random]) -> tuple[Effects, list[np.ndarray], list[np.ndarray]]:
+    """The layout of the terms, and of each the rows of x (n, p) and the codes (n,) of its levels.
+
+    Raises `ValueError` for a term whose length is not n, or whose values are not finite.
+    """
+    terms, rows, codes = [], [], []
+    start = theta_start = 0
+    for k, given in enumerate(random):
+        name = given.name or f"term {k + 1}"
+        x, group = np.asarray(given.x, float), np.asarray(given.group)
+        x = x[:, None] if x.ndim == 1 else x
+        if x.ndim != 2 or x.shape[0] != n or group.shape != (n,):
+            raise ValueError(
+                f"expected {name} with x of shape ({n}, p) and group of shape ({n},); "
+                f"got {x.shape} and {group.shape}"
+            )
+        if not np.isfinite(x).all():
+            raise ValueError(f"expected finite values in {name}; got NaN or infinity")
+        levels, code = np.unique(group, return_inverse=True)
+        columns = given.columns or tuple(f"x{c}" for c in range(x.shape[1]))
+        labels = Labels(levels)
+        terms.append(Term(_unused(name, terms), columns, levels.size, labels, start, theta_start))
+        rows.append(x)
+        codes.append(code)
+        start += terms[-1].size
+        theta_start += terms[-1].p * (terms[-1].p + 1) // 2
+    return Effects(tuple(terms)), rows, codes
+
+
+def _unused(name: str, terms: list[Term]) -> str:
+    """`name`, counted on where an earlier term has it."""
+    taken = {term.name for term in terms}
+    tries = (f"{name}.{k}" if k else name for k in range(len(terms) + 1))
+    return next(each for each in tries if each not in taken)
+
+
+def columns_of(term: Term, code: Int[np.ndarray, " n"]) -> Int[np.ndarray, "n p"]:
+    """The column of Z of each entry of x."""
+    return term.start + term.p * code[:, None] + np.arange(term.p)
+
+
+def design_matrix(
+    effects: Effects, rows: list[np.ndarray], codes: list[np.ndarray], n: int
+) -> sp.coo_array:
+    """Z (n, q), its entries stored term by term and row by row."""
+    at = [columns_of(t, code).ravel() for t, code in zip(effects.terms, codes, strict=True)]
+    row = [np.repeat(np.arange(n), t.p) for t in effects.terms]
+    none = np.zeros(0, int)
+    data = np.concatenate([np.zeros(0), *(x.ravel() for x in rows)])
+    where = (np.concatenate([none, *row]), np.concatenate([none, *at]))
+    return sp.coo_array((data, where), shape=(n, effects.q))

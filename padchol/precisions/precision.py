@@ -1,0 +1,206 @@
+"""A precision: a pattern, and a map from parameters to values on it.
+
+    plan = padchol.analyze(Q.pattern)              # or the union with others: [Q.pattern, B_gram]
+    values = Q.on(plan)                            # a pytree: pass it to jitted functions
+    a = values(tau)                                # (nnz,) canonical values, differentiable
+    field = values.field(tau)                      # GMRF, or IntrinsicGMRF where Q has a null space
+
+Values of sums are sums of values on one plan: `P.on(plan)(s) + Q.on(plan)(t)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
+from jaxtyping import Array, Float, Int
+
+from padchol.assembly import Blocks, blocks
+from padchol.gmrf import GMRF, IntrinsicGMRF, pins
+from padchol.plan import Plan
+
+
+class Precision(eqx.Module):
+    """Q(parameters), symmetric, of order n, with stored entries (rows, cols) of both triangles.
+
+    entries: the parameters to the stored values. null: the parameters to a basis (n, k) of the null
+    space, which is that of every Q in the family. constraints (k, n): what ties the null space
+    down, where a law without constraints does not exist.
+    """
+
+    rows: Int[np.ndarray, " entries"]
+    cols: Int[np.ndarray, " entries"]
+    constraints: Float[np.ndarray, "k n"]
+    pins: Int[np.ndarray, " k"]  # see `padchol.gmrf.IntrinsicGMRF`
+    entries: Callable[..., Float[Array, " entries"]]
+    null: Callable[..., Float[Array | np.ndarray, "n k"]]
+    names: tuple[str, ...] = eqx.field(static=True)  # of the parameters
+
+    def __init__(self, rows, cols, constraints, entries, null, names):
+        self.rows, self.cols, self.constraints = rows, cols, constraints
+        self.pins = pins(constraints) if constraints.size else np.zeros(0, np.int32)
+        self.entries, self.null, self.names = entries, null, tuple(names)
+
+    @property
+    def n(self) -> int:
+        return self.constraints.shape[1]
+
+    @property
+    def rank_deficiency(self) -> int:
+        return self.constraints.shape[0]
+
+    @property
+    def pattern(self) -> tuple[np.ndarray, np.ndarray, int]:
+        """(rows, cols, n), for `padchol.analyze`, alone or in a list."""
+        return self.rows, self.cols, self.n
+
+    def on(self, plan: Plan) -> Values:
+        """The map to values of a plan that holds the pattern; `ValueError` where it does not."""
+        return Values(plan, self, blocks(plan, [[self.pattern]]))
+
+    def matrix(self, *parameters: Any) -> sp.csc_array:
+        """Q(parameters) as a scipy matrix, on the host."""
+        data = np.asarray(self.entries(*self._checked(parameters)))
+        return sp.csc_array((data, (self.rows, self.cols)), shape=(self.n, self.n))
+
+    def _checked(self, parameters: Sequence[Any]) -> Sequence[Any]:
+        if len(parameters) != len(self.names):
+            raise TypeError(f"expected the parameters {self.names}; got {len(parameters)} of them")
+        return parameters
+
+
+class Values(eqx.Module):
+    """A precision on a plan: parameters to canonical values (nnz,). A pytree; made by `on`."""
+
+    plan: Plan
+    precision: Precision
+    place: Blocks
+
+    def __call__(self, *parameters: Any) -> Float[Array, " nnz"]:
+        return self.place(self.precision.entries(*self.precision._checked(parameters)))
+
+    def field(self, *parameters: Any, loc: Any = 0.0) -> GMRF | IntrinsicGMRF:
+        """N(loc, Q^-1); where Q has a null space, the intrinsic field."""
+        a, Q = self(*parameters), self.precision
+        if not Q.rank_deficiency:
+            return GMRF(self.plan, a, loc)
+        null = Q.null(*parameters)
+        return IntrinsicGMRF(self.plan, a, null, loc, constraints=Q.constraints, pins=Q.pins)
+
+
+class Combination(eqx.Module):
+    """The entries of sum_k f_k Q_k: f (K,) from the parameters, times a table (K, entries)."""
+
+    table: Float[np.ndarray, "K entries"]
+    weights: Callable[..., Sequence[Any]] = eqx.field(static=True)
+
+    def __call__(self, *parameters: Any) -> Float[Array, " entries"]:
+        f = jnp.stack([jnp.asarray(x, float) for x in self.weights(*parameters)])
+        return f @ jnp.asarray(self.table, f.dtype)
+
+
+class Fixed(eqx.Module):
+    """A null space that does not depend on the parameters."""
+
+    basis: Float[np.ndarray, "n k"]
+
+    def __call__(self, *parameters: Any) -> np.ndarray:
+        del parameters
+        return self.basis
+
+
+def combination(
+    parts: Sequence[Any],
+    weights: Callable[..., Sequence[Any]],
+    names: Sequence[str],
+    null: np.ndarray | None = None,
+) -> Precision:
+    """Q(theta) = sum_k f_k(theta) Q_k, for your own models.
+
+    parts: symmetric scipy matrices Q_k of one order. weights: theta, one argument for each name, to
+    the numbers f_k. null: (n, k), a basis of the null space that all Q(theta) share, if they do.
+    """
+    tables: list[Any] = [sp.coo_array(part) for part in parts]
+    n = tables[0].shape[0]
+    keys = [t.row.astype(np.int64) * n + t.col for t in tables]
+    every = np.unique(np.concatenate(keys))
+    table = np.zeros((len(parts), every.size))
+    for out, key, t in zip(table, keys, tables, strict=True):
+        np.add.at(out, np.searchsorted(every, key), t.data)
+    basis = np.zeros((n, 0)) if null is None else np.linalg.qr(null)[0]
+    entries, rows, cols = Combination(table, weights), every // n, every % n
+    return Precision(rows, cols, basis.T, entries, Fixed(basis), tuple(names))
+
+
+class _Kronecker(eqx.Module):
+    left: Precision
+    right: Precision
+
+    def __call__(self, left: Sequence[Any], right: Sequence[Any]) -> Array:
+        a, b = self.left.entries(*left), self.right.entries(*right)
+        return (a[:, None] * b).reshape(-1)
+
+
+def kronecker(left: Precision, right: Precision) -> Precision:
+    """left (x) right, the precision of a separable field, space by time say: x is (left, right)
+    row by row. Parameters: a tuple for each, `values((tau,), (1.0, rho))`.
+
+    Its null space, that of left (x) R^n + R^m (x) that of right, is large where there is any: k_1 n
+    + m k_2 - k_1 k_2 dimensions, as in the interactions of Knorr-Held (2000, Statistics in Medicine
+    19, 2555-2567). It must not depend on the parameters.
+    """
+    m, n = left.n, right.n
+    p, q = (index.reshape(-1) for index in np.indices((left.rows.size, right.rows.size)))
+    rows, cols = left.rows[p] * n + right.rows[q], left.cols[p] * n + right.cols[q]
+    U, V = _basis(left), _basis(right)
+    orthogonal = np.linalg.qr(U, mode="complete")[0] if U.size else np.eye(m)
+    rest = orthogonal[:, U.shape[1] :]
+    null = np.concatenate([np.kron(U, np.eye(n)), np.kron(rest, V)], 1)
+    names = ("parameters of the left", "parameters of the right")
+    return Precision(rows, cols, null.T, _Kronecker(left, right), Fixed(null), names)
+
+
+class _Independent(eqx.Module):
+    fields: tuple[Precision, ...]
+
+    def __call__(self, *parameters: Sequence[Any]) -> Array:
+        pairs = zip(self.fields, parameters, strict=True)
+        return jnp.concatenate([field.entries(*each) for field, each in pairs])
+
+
+class _BlockNull(eqx.Module):
+    fields: tuple[Precision, ...]
+
+    def __call__(self, *parameters: Sequence[Any]) -> Any:
+        found = [f.null(*each) for f, each in zip(self.fields, parameters, strict=True)]
+        if all(isinstance(each, np.ndarray) for each in found):
+            return scipy.linalg.block_diag(*found)
+        width, rows, at = sum(each.shape[1] for each in found), [], 0
+        for each in found:
+            rows.append(jnp.pad(each, ((0, 0), (at, width - at - each.shape[1]))))
+            at += each.shape[1]
+        return jnp.concatenate(rows)
+
+
+def independent(*fields: Precision) -> Precision:
+    """The joint precision of independent fields, one after the other: block diagonal.
+
+    Parameters: a tuple for each field, `values((tau,), (tau, rho))`.
+    """
+    start = np.cumsum([0, *(field.n for field in fields)])
+    rows = np.concatenate([field.rows + at for field, at in zip(fields, start, strict=False)])
+    cols = np.concatenate([field.cols + at for field, at in zip(fields, start, strict=False)])
+    constraints = scipy.linalg.block_diag(*(field.constraints for field in fields))
+    names = tuple(f"parameters of field {k}" for k in range(len(fields)))
+    return Precision(rows, cols, constraints, _Independent(fields), _BlockNull(fields), names)
+
+
+def _basis(precision: Precision) -> np.ndarray:
+    if not isinstance(precision.null, Fixed):
+        raise ValueError("expected a precision whose null space does not depend on its parameters")
+    return precision.null.basis
