@@ -16,6 +16,7 @@ import support
 from programs import equations
 
 import padchol
+from padchol.symbolic.layout import BLOCK
 
 BUDGET = Path(__file__).with_name("budget.json")
 PLANS = {"grid 50^2": (50, 50), "grid 100^2": (100, 100), "grid 14^3": (14, 14, 14)}
@@ -30,7 +31,8 @@ def plan_of(name: str) -> padchol.Plan:
 def of_plan(plan: padchol.Plan) -> dict[str, float]:
     """Work and memory that the plan asks for."""
     facts, bins = plan.stats, plan.layout.bins
-    moved = sum(bin.blocks.source.size * 64 for bin in bins if bin.blocks)
+    blocks = sum(bin.blocks.source.size for bin in bins if bin.blocks)
+    moved = BLOCK**2 * blocks + sum(bin.entries.size for bin in bins)
     return {
         "padded flops / flops": facts["padded_flops"] / facts["flops"],
         "padded entries / nnz(L)": facts["padded_entries"] / plan.nnz_L,
