@@ -21,7 +21,9 @@ from padchol.numeric.sweep import Sweep
 
 
 @pytest.mark.parametrize(
-    ("room", "groups"), [(0, (0, 1)), (2, (0, 2)), (4, None)], ids=["loop", "pairs", "folded"]
+    ("room", "groups"),
+    [(0, (0, 1)), pytest.param(2, (0, 2), marks=pytest.mark.slow), (4, None)],
+    ids=["loop", "pairs", "folded"],
 )
 def test_ways_to_batch(room, groups, monkeypatch):
     """Row 24: a batch folded into the kernels, at once, in pairs or one after the other, gives what

@@ -15,7 +15,7 @@ import padchol
     ("matrix", "name"),
     [
         ("band", "selected_inverse"),
-        ("scattered", "marginal_variances"),
+        pytest.param("scattered", "marginal_variances", marks=pytest.mark.slow),
         pytest.param("grid2", "selected_inverse", marks=pytest.mark.slow),
         pytest.param("grid2", "marginal_variances", marks=pytest.mark.slow),
     ],
