@@ -1,13 +1,19 @@
 """Precision of a test: float64 under x64, unless it is marked to run in float32, x64 off, as well.
 
-padchol never sets a JAX flag; here it is set around each test and taken back after it.
+padchol never sets a JAX flag; here it is set around each test and taken back after it. Compiled
+programs are dropped every so often: the suite's are several gigabytes together.
 """
 
 from __future__ import annotations
 
+import itertools
+
 import jax
 import numpy as np
 import pytest
+
+TESTS_A_CACHE = 60
+_count = itertools.count(1)
 
 
 @pytest.fixture(autouse=True)
@@ -16,3 +22,11 @@ def precision(request):
     name = getattr(request, "param", "float64")
     with jax.enable_x64(name == "float64"):
         yield np.dtype(name)
+
+
+@pytest.fixture(autouse=True)
+def memory():
+    """Forget compiled programs after every TESTS_A_CACHE tests of a worker."""
+    yield
+    if next(_count) % TESTS_A_CACHE == 0:
+        jax.clear_caches()
