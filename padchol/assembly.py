@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
@@ -39,6 +40,11 @@ class Products(eqx.Module):
     @staticmethod
     def of(plan: Plan, rows, cols, at: Sequence[np.ndarray], lengths: Sequence[int]) -> Products:
         """Terms at entries (rows, cols) of the plan's pattern; the lower triangle counts."""
+        if isinstance(plan.rows, jax.core.Tracer):
+            raise ValueError(
+                "expected a plan that is known when the map is made; got a traced one: make the "
+                "map outside of the jitted function and pass it in, or close over the plan"
+            )
         low = rows >= cols
         place = positions(plan.pattern, rows[low], cols[low])
         fits_int32(place.size, "terms of an assembly")

@@ -16,7 +16,14 @@ from padchol.numeric import factorise as numeric
 from padchol.numeric.logdet import log_determinant
 from padchol.numeric.selinv import selected_inverse
 from padchol.numeric.solve import solve_half, solve_system
-from padchol.numeric.values import check_values, multiply, permute, real_array, unpermute
+from padchol.numeric.values import (
+    check_values,
+    multiply,
+    permute,
+    poisoned,
+    real_array,
+    unpermute,
+)
 from padchol.plan import Plan
 
 
@@ -37,7 +44,7 @@ class Factor(eqx.Module):
 
     def _poisoned(self, x: Array) -> Array:
         """x, or NaN throughout where the factorisation failed."""
-        return x * jnp.where(self.info == 0, 1, jnp.nan).astype(x.dtype)  # tangents become NaN too
+        return poisoned(x, self.info == 0)
 
     def _columns(self, b: Any, what: str = "a right-hand side") -> tuple[Array, bool]:
         """b as (n, k), promoted with the values, and whether it was one column."""

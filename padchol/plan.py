@@ -164,7 +164,7 @@ def _analyze(pattern: Pattern, names: list, model: CostModel, progress: bool | N
         tell("fronts and bins")
         best, scheduled = _cheapest(tried, model)
         tell("index tables")
-        return _assemble(pattern, best, scheduled, model.widest, started)
+        return _assemble(pattern, best, scheduled, model, started)
 
 
 def _text(order: Any) -> str:
@@ -225,7 +225,7 @@ def _cheapest(candidates: list[_Candidate], model: CostModel) -> tuple[_Candidat
 
 
 def _assemble(
-    pattern: Pattern, chosen: _Candidate, scheduled: Schedule, widest: int, started: float
+    pattern: Pattern, chosen: _Candidate, scheduled: Schedule, model: CostModel, started: float
 ) -> Plan:
     """Tables and facts of the chosen ordering."""
     n, perm, post = pattern.n, chosen.perm, chosen.post
@@ -233,7 +233,7 @@ def _assemble(
     nnz_L = int(np.sum(w * (w + 1) // 2 + w * m))
     fits_int32(nnz_L, "nnz(L)")
     exact = supernodes.with_rows(chosen.counted, chosen.subtrees)
-    relaxed, columns = supernodes.merged(exact, chosen.group, widest)
+    relaxed, columns = supernodes.merged(exact, chosen.group, model.widest)
     position = post[columns]
     if chosen.free:  # to expose the order in which columns are kept
         perm, position, post = perm[position], np.arange(n), np.argsort(columns)
@@ -247,7 +247,8 @@ def _assemble(
         a, b = place[place_of[pattern.rows]], place[place_of[pattern.cols]]
         return np.maximum(a, b), np.minimum(a, b)
 
-    layout, table = tables.build(relaxed, scheduled, position, *lower(position))
+    placed = (position, *lower(position))
+    layout, table = tables.build(relaxed, scheduled, *placed, model.entries_up_to)
     copy_places = entry_places(exact, post, *lower(post))
     arrays = {
         "perm": perm.astype(np.int32),

@@ -19,7 +19,8 @@ import scipy.sparse as sp
 from jax.test_util import check_grads
 
 import padchol
-from padchol.symbolic import blocks, supernodes
+from padchol.symbolic import supernodes
+from padchol.symbolic.costs import CostModel
 
 both_precisions = pytest.mark.parametrize("precision", ["float64", "float32"], indirect=True)
 VALUE_TOLERANCE = {"float64": 1e-11, "float32": 2e-5}  # relative to the largest reference entry
@@ -134,9 +135,8 @@ def case(name: str, merged: bool = False) -> tuple[sp.csc_array, padchol.Plan, n
     """(A, plan, canonical values) of one of MATRICES."""
     build, order = MATRICES[name]
     A = build()
-    entries = 0 if name in IN_BLOCKS else blocks.ENTRIES_UP_TO
-    with mock.patch.object(blocks, "ENTRIES_UP_TO", entries):
-        plan = (padchol.analyze if merged else unmerged)(A, order=order)
+    costs = CostModel(entries_up_to=0) if name in IN_BLOCKS else CostModel()
+    plan = (padchol.analyze if merged else unmerged)(A, order=order, costs=costs)
     return A, plan, plan.values(A)
 
 

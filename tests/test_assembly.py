@@ -181,3 +181,10 @@ def test_blocks_name_what_does_not_fit():
         assembly.blocks(plan, [[A], [C.T, None]])
     with pytest.raises(ValueError, match=r"order 7 in all, the plan's; got \[4\]"):
         assembly.blocks(plan, [[A]])
+
+
+def test_a_traced_plan_is_refused_by_name():
+    A = support.laplacian(3)
+    plan = padchol.analyze(assembly.gram_pattern(A))
+    with pytest.raises(ValueError, match="a plan that is known when the map is made"):
+        jax.jit(lambda plan: assembly.gram(plan, A)(jnp.ones(9)))(plan)

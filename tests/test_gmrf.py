@@ -77,6 +77,7 @@ def test_conditioning_on_observations(noise):
     np.testing.assert_allclose(found.log_prob(x), expected, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_the_evidence_follows_from_the_densities_and_differentiates():
     y = jnp.asarray(np.random.default_rng(2).normal(size=9))
     x = jnp.zeros(n)

@@ -101,6 +101,7 @@ def test_the_jacobian_of_the_mode():
     np.testing.assert_allclose(found.marginal_variances(jacobian, V), expected, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_batches():
     s = jnp.asarray([0.5, 1.0, 4.0])
     found = jax.vmap(lambda s: fitted("poisson", s, 1.7).log_marginal)(s)
@@ -134,6 +135,13 @@ def test_what_did_not_converge_says_so_and_is_no_number(s, options):
     assert np.isnan(found.mode).all()
     assert np.isnan(found.marginal_variances()).all()
     assert np.isnan(found.predictor_variances()).all()
+    assert np.isnan(found.sample(jax.random.key(0), (2,))).all()
+
+
+def test_the_gradient_of_a_search_cut_short_is_no_number():
+    """Row 26."""
+    cut = lambda s: fitted("poisson", s, 1.7, max_steps=1, start=9.0).log_marginal - s**2
+    assert np.isnan(jax.grad(cut)(1.3))
 
 
 @pytest.mark.parametrize("name", ["poisson", "binomial", "gamma"])

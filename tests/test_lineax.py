@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
-import scipy.sparse as sp
 import support
 
 lx = pytest.importorskip("lineax")
@@ -138,7 +139,7 @@ def test_a_state_serves_many_vectors(case):
 
 
 def test_equal_plans_compile_once(case):
-    dense, plan, a, b = case
+    _, plan, a, b = case
     traces = []
 
     @jax.jit
@@ -146,7 +147,7 @@ def test_equal_plans_compile_once(case):
         traces.append(1)
         return lx.linear_solve(operator, b, SOLVER).value
 
-    again = padchol.analyze(sp.csc_array(dense), order="natural")
+    again = copy.deepcopy(plan)
     assert again is not plan
     np.testing.assert_array_equal(f(SparseOperator(plan, a)), f(SparseOperator(again, a)))
     assert len(traces) == 1

@@ -8,6 +8,7 @@ import pytest
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 SECONDS_A_CELL = 180  # a cell takes a few seconds; this only ends a hang
+SLOW = ("07_latent_gaussian", "08_pymc")  # a minute each
 LARGEST = 300_000  # bytes, outputs included
 
 
@@ -15,7 +16,10 @@ def test_there_are_notebooks():
     assert NOTEBOOKS
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, marks=[pytest.mark.slow] * (p.stem in SLOW), id=p.stem) for p in NOTEBOOKS],
+)
 def test_runs_from_top_to_bottom(path, monkeypatch):
     nbclient = pytest.importorskip("nbclient", reason="running a notebook needs nbclient")
     pytest.importorskip("ipykernel", reason="running a notebook needs ipykernel")

@@ -17,7 +17,7 @@ from padchol.symbolic import blocks, tables
 from padchol.symbolic.costs import CostModel
 from padchol.symbolic.etree import permuted_lower
 from padchol.symbolic.exact import exact_supernodes
-from padchol.symbolic.layout import BLOCK, ENTRIES_UP_TO, INT32_MAX, Section, Writer, fits_int32
+from padchol.symbolic.layout import BLOCK, INT32_MAX, Section, Writer, fits_int32
 from padchol.symbolic.placement import Placement
 from padchol.symbolic.schedule import Bin, schedule
 from padchol.symbolic.supernodes import Supernodes, relax
@@ -35,7 +35,7 @@ class Machine:
     unit    diagonals of padded pivots
     """
 
-    def __init__(self, S, relaxed):
+    def __init__(self, S, relaxed, entries_up_to=CostModel.entries_up_to):
         n = self.n = len(S)
         pattern = oracle.as_pattern(S)
         nodes, post = exact_supernodes(pattern, np.arange(n))
@@ -45,7 +45,7 @@ class Machine:
         i, k = permuted_lower(pattern, post)
         self.entries = np.concatenate([i, np.arange(n)]), np.concatenate([k, np.arange(n)])
         plan = schedule(nodes, CostModel())
-        self.layout, self.table = tables.build(nodes, plan, post, *self.entries)
+        self.layout, self.table = tables.build(nodes, plan, post, *self.entries, entries_up_to)
         self.post, self.nodes = post, nodes
         self.rows = [padded_rows(nodes, bin) for bin in plan.bins]
         self.held = np.full(self.layout.length("panel"), -1)
@@ -167,14 +167,14 @@ def moves(machine, bin):
 
 
 @oracle.quick
-@given(LARGER, st.booleans())
-def test_every_entry_of_every_update_moves_once_into_its_place(S, relaxed):
-    machine = Machine(S, relaxed)
+@given(LARGER, st.booleans(), st.sampled_from([0, 8, 12]))
+def test_every_entry_of_every_update_moves_once_into_its_place(S, relaxed, entries_up_to):
+    machine = Machine(S, relaxed, entries_up_to)
     n = machine.n
     for bin, rows in zip(machine.layout.bins, machine.rows, strict=True):
         below = rows[:, bin.W :]
         sizes = (below >= 0).sum(1)
-        small = 0 < bin.M <= ENTRIES_UP_TO
+        small = 0 < bin.M <= entries_up_to
         assert (bin.blocks is None) == (small or bin.M == 0)
         assert (bin.entries.size > 0) == small
         if bin.M == 0:
@@ -246,7 +246,7 @@ def test_a_panel_storage_beyond_int32_is_refused_before_it_is_allocated():
     nodes = Supernodes(np.array([0, n]), np.array([-1]), np.zeros(2, np.int64), np.zeros(0, int))
     every = np.arange(n)
     with pytest.raises(OverflowError, match="panel storage"):
-        tables.build(nodes, schedule(nodes, CostModel()), every, every, every)
+        tables.build(nodes, schedule(nodes, CostModel()), every, every, every, 0)
 
 
 def test_updates_of_a_chunk_beyond_int32_are_refused_before_they_are_allocated():

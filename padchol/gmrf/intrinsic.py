@@ -34,7 +34,7 @@ from jaxtyping import Array, Float, Int
 
 from padchol.factor import Factor, cholesky
 from padchol.gmrf.proper import GMRF, given_observations, mean_of, points, square
-from padchol.numeric.values import check_values, multiply
+from padchol.numeric.values import check_values, multiply, poisoned
 from padchol.plan import Plan
 
 NOT_NULL = 1e4  # roundings of |A| |N| by which A N may miss zero
@@ -88,7 +88,7 @@ class IntrinsicGMRF(eqx.Module):
         on_diagonal = jnp.asarray(plan.rows) == jnp.asarray(plan.cols)
         self.pinned = lax.stop_gradient(jnp.sum(jnp.where(on_diagonal, a, 0)) / max(plan.n, 1))
         at = jnp.zeros(plan.n, a.dtype).at[self.pins].set(self.pinned)
-        a = jnp.where(_is_null(plan, a, self.null), a, jnp.nan)
+        a = poisoned(a, _is_null(plan, a, self.null))
         self.factor = cholesky(plan, plan.add_diagonal(a, at))
 
     @property

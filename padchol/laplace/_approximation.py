@@ -15,7 +15,7 @@ from padchol.factor import Factor
 from padchol.gmrf import GMRF, IntrinsicGMRF
 from padchol.laplace._design import Design
 from padchol.laplace._mode import LogLikelihood, Plane, Problem, search
-from padchol.numeric.values import check_values, pair_weights, real_array
+from padchol.numeric.values import check_values, pair_weights, poisoned, real_array
 from padchol.plan import Plan
 
 POLISHING = 2  # Newton steps that carry the derivatives
@@ -24,8 +24,9 @@ POLISHING = 2  # Newton steps that carry the derivatives
 class Laplace(eqx.Module):
     """The Gaussian approximation of x given y, N(mode, H^-1), and the log marginal likelihood.
 
-    `converged` says whether the mode was found and H is positive definite there; where not, mode
-    and log_marginal are NaN. `posterior` is the approximation as a field.
+    `converged` says whether the mode was found and H is positive definite there; where not, mode,
+    log_marginal, variances and samples are NaN, and so are derivatives. `posterior` is the
+    approximation as a field.
     """
 
     mode: Float[Array, " n"]
@@ -71,7 +72,7 @@ class Laplace(eqx.Module):
         return self.posterior.sample(key, shape)
 
     def _said(self, x: Array) -> Array:
-        return jnp.where(self.converged, x, jnp.nan)
+        return poisoned(x, self.converged)
 
 
 def laplace(
@@ -82,7 +83,7 @@ def laplace(
     *,
     constrained: bool = False,
     start: Any = None,
-    max_steps: int = 50,
+    max_steps: int | Int[Array, ""] = 50,
 ) -> Laplace:
     """The Laplace approximation at the mode of x given y.
 
@@ -112,8 +113,9 @@ def laplace(
     posterior = posterior if plane is None else posterior.constrain(plane.C, plane.e)
     converged = found & (posterior.factor.info == 0) & jnp.all(jnp.isfinite(x))
     value = problem.value(x) + log_prior - posterior.log_determinant() / 2
-    nan = lambda v: jnp.where(converged, v, jnp.nan)
-    return Laplace(nan(x), nan(value), converged, steps, posterior, design)
+    x, value = poisoned(x, converged), poisoned(value, converged)
+    posterior = eqx.tree_at(lambda field: field.loc, posterior, x)
+    return Laplace(x, value, converged, steps, posterior, design)
 
 
 def _field(plan: Plan, prior: Any, loc: Any) -> GMRF | IntrinsicGMRF:

@@ -75,7 +75,7 @@ class Problem(eqx.Module):
         return multiply(self.design.plan, self.a, v[:, None])[:, 0]
 
 
-def search(problem: Problem, x: Array, max_steps: int) -> tuple[Array, Array, Array]:
+def search(problem: Problem, x: Array, max_steps: int | Array) -> tuple[Array, Array, Array]:
     """Newton's method with step halving: (x, whether it converged, steps).
 
     Converged: the predicted increase of psi is below the square root of the rounding, relative to

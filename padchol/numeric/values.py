@@ -95,6 +95,11 @@ def pair_weights(plan: Plan, dtype: Any) -> Float[Array, " nnz"]:
     return jnp.where(jnp.asarray(plan.rows) == jnp.asarray(plan.cols), 1, 2).astype(dtype)
 
 
+def poisoned(x: Array, sound: Array) -> Array:
+    """x, or NaN throughout where `sound` is false: tangents and cotangents become NaN as well."""
+    return x * jnp.where(sound, 1, jnp.nan).astype(x.dtype)
+
+
 def check_values(plan: Plan, a: Any) -> Array:
     """`a` as a floating (nnz,) array: integers are promoted, complex and wrong shapes refused."""
     a = real_array(a, "values")

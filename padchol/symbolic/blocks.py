@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from padchol.symbolic.layout import BLOCK, ENTRIES_UP_TO, INT32_MAX, Blocks, Section
+from padchol.symbolic.layout import BLOCK, INT32_MAX, Blocks, Section
 from padchol.symbolic.placement import Placement
 from padchol.symbolic.schedule import Bin
 from padchol.symbolic.supernodes import Supernodes, ramp
@@ -103,9 +103,11 @@ def row_starts(nodes: Supernodes, where: Placement, found: Strips) -> RowStarts:
     return RowStarts(starts, base[np.cumsum(new) - 1], found.offset)
 
 
-def all_blocks(nodes: Supernodes, where: Placement, found: Strips, at: RowStarts) -> AllBlocks:
-    """Every strip of an update that moves in blocks, cut into them."""
-    large = np.flatnonzero(where.M[found.front] > ENTRIES_UP_TO)
+def all_blocks(
+    nodes: Supernodes, where: Placement, found: Strips, at: RowStarts, entries_up_to: int
+) -> AllBlocks:
+    """Every strip of an update of more rows than `entries_up_to`, cut into blocks."""
+    large = np.flatnonzero(where.M[found.front] > entries_up_to)
     front, column, run = found.front[large], found.column[large], found.count[large]
     M, below = where.M[front], nodes.below[front]
     count = -(-(below - column) // BLOCK)
@@ -130,10 +132,9 @@ def all_blocks(nodes: Supernodes, where: Placement, found: Strips, at: RowStarts
 
 
 def entry_list(
-    writer, nodes: Supernodes, found: Strips, at: RowStarts, bin: Bin, where: Placement
+    writer, nodes: Supernodes, found: Strips, at: RowStarts, bin: Bin, where: Placement, small: bool
 ) -> Section:
-    """The entries of the updates that leave a bin of small ones: see `layout.BinLayout`."""
-    small = 0 < bin.M <= ENTRIES_UP_TO
+    """The entries of the updates that leave a bin of `small` ones: see `layout.BinLayout`."""
     triangle = bin.M * (bin.M + 1) // 2 if small else 0
     target = np.zeros((bin.fronts.size, triangle), np.int32)
     if small:

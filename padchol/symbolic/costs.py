@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from padchol.symbolic.layout import BLOCK, ENTRIES_UP_TO
+from padchol.symbolic.layout import BLOCK
 
 # Padded sizes a front may have: multiples of 4 (half a cache line of doubles) while small, and
 # steps that grow with the size, so that the candidates for bins stay few.
@@ -51,6 +51,7 @@ class CostModel:
     per_step_block: float = 2_300.0  # and per 8 pivot columns in it: kernel launches in sequence
     per_loop: float = 1_000.0  # one empty chunk loop: a bin in a round
     chunk_entries: int = 32_768  # entries of one chunk of fronts: a quarter of a megabyte
+    entries_up_to: int = 12  # rows of updates that move entry by entry (experiment 18)
     widest: int = 256  # pivot columns of a front; wider supernodes are cut into chains
 
     def front(self, W: np.ndarray, M: np.ndarray) -> np.ndarray:
@@ -63,7 +64,7 @@ class CostModel:
         """Moving the triangle of an update of m rows into the panels of the ancestors."""
         m = np.asarray(m)
         blocks, entries = self.per_moved * m * (m + BLOCK) / 2, self.per_single * m * (m + 1) / 2
-        return np.where(m <= ENTRIES_UP_TO, entries, blocks)
+        return np.where(m <= self.entries_up_to, entries, blocks)
 
     def step(self, w: np.ndarray) -> np.ndarray:
         """What a trip of the chunk loop costs besides its fronts."""

@@ -12,7 +12,7 @@ Notation (for bin b with F = chunks * C places)
     block          BLOCK x BLOCK piece of an update: rows of it anywhere, columns next to each other
                    in the panel that receives them. The unit of the extend-add
     tile           T blocks moved together
-    entries        the unit of the extend-add of small updates: see ENTRIES_UP_TO
+    entries        the unit of the extend-add of small updates: see CostModel.entries_up_to
 
 The first BLOCK entries of the panel storage and the first row of the pivot storage are trash:
 padding is added there and nothing that counts is read from it.
@@ -28,9 +28,6 @@ import numpy as np
 
 INT32_MAX = np.iinfo(np.int32).max
 BLOCK = 8  # columns of a block: 8 doubles are a cache line (tests/bench/NOTES.md, experiment 8)
-# Rows of updates that move entry by entry (experiment 18).
-ENTRIES_UP_TO = 12
-
 # What is stored per front, and how many entries (of k columns in the last two) of it:
 #     panel  (D, W)    update  (M, M)    pivots  (W, k)    rows  (M, k)
 Kind = Literal["panel", "update", "pivots", "rows"]

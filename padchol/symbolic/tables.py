@@ -15,12 +15,17 @@ from padchol.symbolic.supernodes import Supernodes
 
 
 def build(
-    nodes: Supernodes, plan: Schedule, relaxed: np.ndarray, i: np.ndarray, k: np.ndarray
+    nodes: Supernodes,
+    plan: Schedule,
+    relaxed: np.ndarray,
+    i: np.ndarray,
+    k: np.ndarray,
+    entries_up_to: int,
 ) -> tuple[Layout, np.ndarray]:
     """Layout and flat table.
 
     relaxed (n,): plan position of each column of the relaxed order. i, k (nnz,): canonical entry
-    v of A is (i[v], k[v]) with i >= k in the relaxed order.
+    v of A is (i[v], k[v]) with i >= k in the relaxed order. entries_up_to: see `CostModel`.
     """
     where = placement(nodes, plan)
     fits_int32(where.panel_end, "panel storage")
@@ -41,7 +46,7 @@ def build(
     )
     found = strips(nodes)
     at = row_starts(nodes, where, found)
-    blocks = all_blocks(nodes, where, found, at)
+    blocks = all_blocks(nodes, where, found, at, entries_up_to)
     bins = tuple(
         BinLayout(
             b,
@@ -51,7 +56,7 @@ def build(
             bin.chunks,
             writer.add(_rows_below(nodes, bin, where), 0, pivot, "rows"),
             block_list(writer, blocks, bin, where),
-            entry_list(writer, nodes, found, at, bin, where),
+            entry_list(writer, nodes, found, at, bin, where, 0 < bin.M <= entries_up_to),
         )
         for b, bin in enumerate(plan.bins)
     )
