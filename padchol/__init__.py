@@ -17,10 +17,12 @@ from padchol.factor import Factor, cholesky
 from padchol.numeric.values import structured_copy
 from padchol.plan import Plan, analyze
 from padchol.storage import load
+from padchol.symbolic.costs import CostModel
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CostModel",
     "Factor",
     "NotPositiveDefiniteError",
     "Plan",

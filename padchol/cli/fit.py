@@ -15,6 +15,8 @@ import numpy as np
 from padchol.cli import peers
 from padchol.cli.bench import read as read_matrix
 from padchol.symbolic.costs import CostModel, front_flops
+from padchol.symbolic.layout import BLOCK
+from padchol.symbolic.unfold import read
 
 GRIDS = ("grid2d:20", "grid2d:50", "grid2d:100", "grid2d:180", "grid3d:8", "grid3d:14", "grid3d:20")
 # How the model is bent, so that the prices can be told apart: dearer and cheaper memory, dearer and
@@ -36,6 +38,7 @@ PRICES = (
     "per_entry",
     "per_update",
     "per_moved",
+    "per_single",
     "flops",
 )
 
@@ -44,9 +47,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=0.5, help="time spent on each plan")
 
 
-def counted(plan, updates: float) -> list[float]:
-    """How often each of PRICES is paid in one factorisation; `updates`: sum of m (m + 8) / 2."""
+def counted(plan) -> list[float]:
+    """How often each of PRICES is paid in one factorisation."""
     bins = plan.layout.bins
+    in_blocks, single = 0.0, 0.0
+    for bin in bins:
+        m = (read(plan.table, bin.rows).reshape(bin.fronts, bin.M) > 0).sum(1)
+        if bin.blocks:
+            in_blocks += float(np.sum(m * (m + BLOCK) / 2))
+        else:
+            single += float(np.sum(m * (m + 1) / 2))
     W, M, C, chunks = (
         np.array([getattr(bin, name) for bin in bins], float) for name in ("W", "M", "C", "chunks")
     )
@@ -60,7 +70,8 @@ def counted(plan, updates: float) -> list[float]:
         (fronts * W / 8).sum(),
         (fronts * W * (W + M)).sum(),
         (fronts * M * M).sum(),
-        updates,
+        in_blocks,
+        single,
         (fronts * front_flops(W, M)).sum(),
     ]
 
@@ -83,7 +94,6 @@ def main(args: argparse.Namespace) -> int:
 
     from padchol.numeric.factorise import factorise
     from padchol.plan import analyze
-    from padchol.symbolic.unfold import read
 
     jax.config.update("jax_enable_x64", True)
     model = CostModel()
@@ -93,13 +103,7 @@ def main(args: argparse.Namespace) -> int:
         for bent in BENT:
             changed = {k: type(getattr(model, k))(getattr(model, k) * f) for k, f in bent.items()}
             plan = analyze(A, costs=replace(model, **changed))
-            below = [
-                (read(plan.table, bin.rows).reshape(-1, bin.M) > 0).sum(1)
-                for bin in plan.layout.bins
-                if bin.M
-            ]
-            m = np.concatenate([*below, np.zeros(0)])
-            counts.append(counted(plan, float(np.sum(m * (m + 8) / 2))))
+            counts.append(counted(plan))
             plan, a = jax.tree.map(jnp.asarray, plan), jnp.asarray(plan.values(A))
             job = {"factor": lambda plan=plan, a=a: jax.block_until_ready(factorise(plan, a))}
             times.append(1e9 * peers.medians(job, args.seconds)["factor"])

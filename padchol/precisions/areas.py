@@ -65,6 +65,7 @@ def bym2(W: Any) -> Precision:
 
     Null space, where u is constant on a component: (sqrt(phi/tau) u, u). It is tied down by u
     summing to zero on each component, so that log_determinant is n log(tau/(1-phi)) + log|Q_u|*.
+    Under samplers b given u is narrow where phi is near 1: sample v and u, and compute b from them.
     """
     W = adjacency(W)
     n, (Q_u, null) = W.shape[0], scaled_laplacian(W)
