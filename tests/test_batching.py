@@ -22,7 +22,11 @@ from padchol.numeric.sweep import Sweep
 
 @pytest.mark.parametrize(
     ("room", "groups"),
-    [(0, (0, 1)), pytest.param(2, (0, 2), marks=pytest.mark.slow), (4, None)],
+    [
+        pytest.param(0, (0, 1), marks=pytest.mark.slow),
+        pytest.param(2, (0, 2), marks=pytest.mark.slow),
+        (4, None),
+    ],
     ids=["loop", "pairs", "folded"],
 )
 def test_ways_to_batch(room, groups, monkeypatch):
@@ -86,7 +90,9 @@ def check_columns(f, batch, columns: int):
             assert support.relative(x[i], y) < 1e-13
 
 
-@pytest.mark.parametrize("name", ["solve_L", "solve_Lt", "solve"])
+@pytest.mark.parametrize(
+    "name", ["solve", *(pytest.param(n, marks=pytest.mark.slow) for n in ("solve_L", "solve_Lt"))]
+)
 def test_right_hand_sides_are_columns(name):
     """Row 24: a vmap over right-hand sides of one matrix is one solve with more columns; so are its
     tangent and its transpose, and a vmap of a vmap."""

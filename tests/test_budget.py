@@ -15,10 +15,8 @@ def test_plans_ask_for_no_more(name):
     check(name, counted.of_plan(counted.plan_of(name)), SLACK)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [counted.COMPILED[0], *(pytest.param(n, marks=pytest.mark.slow) for n in counted.COMPILED[1:])],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", counted.COMPILED)
 def test_programs_are_no_larger(name):
     check(name, counted.of_programs(counted.plan_of(name)), SLACK_COMPILED)
 

@@ -161,6 +161,7 @@ def test_jacobians(mode):
     compare(found, reference("random")[1], plan)
 
 
+@slow
 def test_hessians():
     """Row 23: the full Hessian of a combination of the entries of every output."""
     plan, x = problem("random")

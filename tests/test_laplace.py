@@ -88,6 +88,7 @@ def test_derivatives_pass_through_the_mode(name, order):
     support.check_gradients(value, jnp.asarray([0.3, 0.5]), order)
 
 
+@pytest.mark.slow
 def test_the_jacobian_of_the_mode():
     mode = jax.jit(lambda p: fitted("poisson", p[0], p[1]).mode)
     at, h = jnp.asarray([1.3, 1.7]), 1e-5

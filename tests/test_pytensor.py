@@ -116,6 +116,7 @@ def test_values():
     np.testing.assert_allclose(found[-1] @ found[-1].T, inverse, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_gradients_and_their_gradients_in_both_backends():
     arguments = (VALUES, B, Z)
     expected_gradients = jax.grad(dense_everything, (0, 1, 2))

@@ -48,7 +48,9 @@ def test_sections_stand_in_order():
     assert [name for name in found if name in SECTIONS] == list(SECTIONS)
 
 
-@pytest.mark.parametrize("x64", [False, True], ids=["float32", "float64"])
+@pytest.mark.parametrize(
+    "x64", [pytest.param(False, marks=pytest.mark.slow), True], ids=["float32", "float64"]
+)
 def test_quickstart_runs(x64):
     blocks = fenced("python", "Quickstart")
     assert blocks, "the section holds no python"

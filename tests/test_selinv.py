@@ -41,6 +41,7 @@ def test_finite_differences_and_adjoint(order):
     support.check_gradients(f, jnp.asarray(a), order)
 
 
+@pytest.mark.slow
 def test_batches():
     """Row 24: vmap over values, vectors, both and nested, of variances and their gradient."""
     _, plan, a = support.case("forest")
