@@ -18,7 +18,7 @@ from padchol.symbolic.etree import heights
 from padchol.symbolic.supernodes import Supernodes, ramp
 
 MAX_BINS = 12  # one front kernel per bin: the size of the traced program and of its compilation
-BIN_PAYS = 0.02  # of the whole cost: a bin that saves less is not worth compiling (18)
+BIN_PAYS = 0.01  # of the whole cost: a bin that saves less is not worth compiling (18)
 MAX_DOUBLINGS = 9  # at most 512 fronts a chunk
 ROUNDS = 4  # assumed while bins are chosen: 1 to 6 on the suite (tests/bench/NOTES.md, 13)
 
