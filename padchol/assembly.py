@@ -22,7 +22,7 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Array, Float, Int
 
-from padchol.numeric.values import real_array
+from padchol.numeric.values import pair_weights, real_array
 from padchol.plan import Plan
 from padchol.symbolic.layout import fits_int32
 from padchol.symbolic.pattern import entries, positions
@@ -72,15 +72,36 @@ def gram_pattern(A: Any) -> sp.csc_array:
 
 
 class Gram(eqx.Module):
-    """w (m,) to the canonical values of A^T diag(w) A; made by `gram`."""
+    """w (m,) to the canonical values of A^T diag(w) A, and products with A; made by `gram`."""
 
     terms: Products
     data: Array | np.ndarray  # entries of A as they are stored
+    rows: Int[np.ndarray, " entries"]
+    cols: Int[np.ndarray, " entries"]
+    shape: tuple[int, int] = eqx.field(static=True)
 
     def __call__(self, w: Any, data: Any = None) -> Float[Array, " nnz"]:
         """Values of A^T diag(w) A, w (m,); `data` replaces the entries of A, in their order."""
         data = self.data if data is None else data
         return self.terms(data, data, w)
+
+    def times(self, x: Float[Array, " n"]) -> Float[Array, " m"]:
+        """A x"""
+        return self._product(self.rows, self.cols, x, self.shape[0])
+
+    def t_times(self, v: Float[Array, " m"]) -> Float[Array, " n"]:
+        """A^T v"""
+        return self._product(self.cols, self.rows, v, self.shape[1])
+
+    def _product(self, to: np.ndarray, of: np.ndarray, x: Array, length: int) -> Array:
+        moved = jnp.asarray(self.data) * x[jnp.asarray(of)]
+        return jnp.zeros(length, moved.dtype).at[jnp.asarray(to)].add(moved)
+
+    def diagonal(self, plan: Plan, Z: Float[Array, " nnz"]) -> Float[Array, " m"]:
+        """diag(A Z A^T) from canonical values of Z, as the selected inverse has them: the adjoint
+        of the map from w."""
+        at = jnp.zeros(self.shape[0], Z.dtype)
+        return jax.linear_transpose(self, at)(pair_weights(plan, Z.dtype) * Z)[0]
 
 
 def gram(plan: Plan, A: Any) -> Gram:
@@ -105,7 +126,7 @@ def gram(plan: Plan, A: Any) -> Gram:
     i, j = t.cols[order[left]], t.cols[order[right]]
     at = (order[left], order[right], rows[left])
     terms = Products.of(plan, i, j, at, (rows.size, rows.size, t.shape[0]))
-    return Gram(terms, t.data)
+    return Gram(terms, t.data, t.rows.astype(np.int32), t.cols.astype(np.int32), t.shape)
 
 
 def kron(plan: Plan, A: Any, B: Any) -> Products:

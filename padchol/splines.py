@@ -30,12 +30,12 @@ import numpy as np
 import scipy.linalg
 import scipy.optimize
 import scipy.sparse as sp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 from scipy.interpolate import BSpline
 
 from padchol import assembly
 from padchol.factor import Factor, cholesky
-from padchol.numeric.values import pair_weights, real_array
+from padchol.numeric.values import real_array
 from padchol.plan import Plan, analyze
 
 
@@ -134,11 +134,8 @@ class Fit(eqx.Module):
     def variances(self, design: Any) -> Float[Array, " points"]:
         """phi diag(B H^-1 B^T) for a sparse design (points, n): of the curve, given lambda."""
         plan = self.factor.plan
-        gram = assembly.gram(plan, design)
         inverse = self.factor.selected_inverse()
-        at = jnp.zeros(design.shape[0], inverse.dtype)
-        (found,) = jax.linear_transpose(gram, at)(inverse * pair_weights(plan, inverse.dtype))
-        return self.dispersion * found
+        return self.dispersion * assembly.gram(plan, design).diagonal(plan, inverse)
 
 
 class Smoothing(eqx.Module):
@@ -146,13 +143,15 @@ class Smoothing(eqx.Module):
 
     plan: Plan
     gram: assembly.Gram
-    rows: Int[np.ndarray, " entries"]
-    cols: Int[np.ndarray, " entries"]
     penalties: tuple[np.ndarray, ...]  # values of each S_j
     log_determinants: tuple[float, ...] = eqx.field(static=True)  # log |S_j|_+
     ranks: tuple[int, ...] = eqx.field(static=True)
     starts: tuple[int, ...] = eqx.field(static=True)  # of the terms among the coefficients
-    m: int = eqx.field(static=True)
+
+    @property
+    def m(self) -> int:
+        """Data."""
+        return self.gram.shape[0]
 
     def fit(self, y: Any, log_smoothing: Any, weights: Any = 1.0) -> Fit:
         """The estimate for data y (m,), log lambda (terms,), and weights, a number or (m,).
@@ -163,8 +162,8 @@ class Smoothing(eqx.Module):
         smooth = sum(jnp.exp(r) * jnp.asarray(S) for r, S in zip(rho, self.penalties, strict=True))
         data = self.gram(w)
         factor = cholesky(self.plan, data + smooth)
-        beta = factor.solve(self._t(w * y))
-        residual = y - self._times(beta)
+        beta = factor.solve(self.gram.t_times(w * y))
+        residual = y - self.gram.times(beta)
         deviance = jnp.sum(w * residual**2) + self._roughness(beta, rho)
         free = self.m - (self.plan.n - sum(self.ranks))
         phi = deviance / free
@@ -216,14 +215,6 @@ class Smoothing(eqx.Module):
         each = [jnp.exp(r) * (d @ d) for r, d in zip(rho, bends, strict=True)]
         return jnp.sum(jnp.stack(each))
 
-    def _times(self, beta: Array) -> Array:
-        data = jnp.asarray(self.gram.data)
-        return jnp.zeros(self.m, beta.dtype).at[self.rows].add(data * beta[self.cols])
-
-    def _t(self, v: Array) -> Array:
-        data = jnp.asarray(self.gram.data)
-        return jnp.zeros(self.plan.n, v.dtype).at[self.cols].add(data * v[self.rows])
-
     def _checked(self, y: Any, rho: Any, weights: Any) -> tuple[Array, Array, Array]:
         y, w = real_array(y, "data"), real_array(weights, "weights")
         rho = real_array(rho, "log smoothing parameters")
@@ -257,7 +248,6 @@ def smoothing(terms: Sequence[Term]) -> Smoothing:
     if m <= (unpenalised := int(starts[-1]) - sum(ranks)):
         raise ValueError(f"expected more than {unpenalised} data, the free parameters; got {m}")
     B = sp.csr_array(sp.hstack(designs))
-    t = B.tocoo()
     D = [spline.differences() for spline in splines]
     S = [_placed(d.T @ d, first, starts[-1]) for d, first in zip(D, starts[:-1], strict=True)]
     anywhere = sp.block_diag([spline.everywhere() for spline in splines])
@@ -265,13 +255,10 @@ def smoothing(terms: Sequence[Term]) -> Smoothing:
     return Smoothing(
         plan,
         assembly.gram(plan, B),
-        t.row,
-        t.col,
         tuple(np.asarray(plan.values(s)) for s in S),
         tuple(spline.log_determinant() for spline in splines),
         ranks,
         tuple(int(first) for first in starts[:-1]),
-        m,
     )
 
 

@@ -18,7 +18,6 @@ from padchol import assembly
 from padchol.factor import Factor, cholesky
 from padchol.numeric.values import multiply, real_array
 from padchol.plan import Plan
-from padchol.symbolic.pattern import entries
 
 OFF_CONSTRAINT = 1e3  # roundings by which C x may miss e, relative to the largest |C| |x| + |e|
 
@@ -165,17 +164,16 @@ def given_observations(field: Any, B: Any, y: Any, noise_precision: Any) -> GMRF
     Precision A + B^T D B and mean loc + (A + B^T D B)^-1 B^T D (y - B loc), D the noise precisions.
     """
     plan, loc = field.plan, field.loc
-    t, product = entries(B), assembly.gram(plan, B)
-    m = t.shape[0]
+    product = assembly.gram(plan, B)
+    m = product.shape[0]
     y, noise = real_array(y, "observations"), real_array(noise_precision, "precisions")
     if y.shape != (m,) or noise.shape not in ((), (m,)):
         raise ValueError(
             f"expected y of shape ({m},), the rows of B, and noise_precision a number or of "
             f"that shape; got {y.shape} and {noise.shape}"
         )
-    data, noise = jnp.asarray(product.data), jnp.broadcast_to(noise, (m,))
-    residual = y - jnp.zeros(m, data.dtype).at[t.rows].add(data * loc[t.cols])
-    pull = jnp.zeros_like(loc).at[t.cols].add(data * (noise * residual)[t.rows])
+    noise = jnp.broadcast_to(noise, (m,))
+    pull = product.t_times(noise * (y - product.times(loc))).astype(loc.dtype)
     posterior = GMRF(plan, field.values + product(noise))
     return eqx.tree_at(lambda g: g.loc, posterior, loc + posterior.factor.solve(pull))
 

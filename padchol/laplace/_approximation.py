@@ -15,7 +15,7 @@ from padchol.factor import Factor
 from padchol.gmrf import GMRF, IntrinsicGMRF
 from padchol.laplace._design import Design
 from padchol.laplace._mode import LogLikelihood, Plane, Problem, search
-from padchol.numeric.values import check_values, pair_weights, poisoned, real_array
+from padchol.numeric.values import check_values, poisoned, real_array
 from padchol.plan import Plan
 
 POLISHING = 2  # Newton steps that carry the derivatives
@@ -57,10 +57,7 @@ class Laplace(eqx.Module):
 
         The pattern of B^T B lies in the plan, so the selected inverse has all that it takes.
         """
-        plan, gram = self.design.plan, self.design.gram
-        Z = self.factor.selected_inverse() * pair_weights(plan, self.factor.values.dtype)
-        at = jnp.zeros(self.design.m, Z.dtype)
-        (found,) = jax.linear_transpose(gram, at)(Z)
+        found = self.design.gram.diagonal(self.design.plan, self.factor.selected_inverse())
         held = self.posterior.constraint
         if held is not None:
             root = jax.scipy.linalg.solve_triangular(held.chol, held.W.T, lower=True)
