@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import jax
@@ -204,34 +205,35 @@ ad.primitive_transposes[sweep_p] = _transpose
 # ---- batches ----------------------------------------------------------------------------------
 
 
-def _batch(operands, dims, *, spec: Sweep):
+def batch(bind: Callable, operands, dims, spec: Sweep):
+    """The batching rule of a primitive on storages; bind(table, *operands, spec=spec)."""
     if dims[0] is not None:
-        return _batch_with_table(operands, dims, spec)
+        return _batch_with_table(bind, operands, dims, spec)
     table, operands, dims = operands[0], list(operands[1:]), dims[1:]
     size = next(x.shape[d] for x, d in zip(operands, dims, strict=True) if d is not None)
     mapped = [d is not None for d in dims]
     if _only_vectors(spec, mapped):
-        return _batch_columns(table, operands, dims, spec, size)
+        return _batch_columns(bind, table, operands, dims, spec, size)
     for i, d in enumerate(dims):
         if d is not None:
             operands[i] = jnp.moveaxis(operands[i], d, 0)
     if not mapped[0]:
         operands[0] = jnp.broadcast_to(operands[0], (size, *operands[0].shape))
     batched = tuple((has, *mask) for has, mask in zip(mapped[1:], spec.batched, strict=True))
-    out = sweep_p.bind(
+    out = bind(
         table, *operands, spec=replace(spec, lead=(size, *spec.lead), batched=batched)
     )
     return out, [0] * len(out)
 
 
-def _batch_with_table(operands, dims, spec: Sweep):
+def _batch_with_table(bind, operands, dims, spec: Sweep):
     """A plan that a vmap has repeated along its axis: one copy is used; different ones give NaN."""
     tables = jnp.moveaxis(operands[0], dims[0], 0)
     one, same = tables[0], jnp.all(tables == tables[0])
     if all(d is None for d in dims[1:]):
-        out, axes = sweep_p.bind(one, *operands[1:], spec=spec), None
+        out, axes = bind(one, *operands[1:], spec=spec), None
     else:
-        out, axes = _batch((one, *operands[1:]), (None, *dims[1:]), spec=spec)
+        out, axes = batch(bind, (one, *operands[1:]), (None, *dims[1:]), spec)
     poisoned = [jnp.where(same, x, jnp.nan) for x in out]
     return poisoned, [None] * len(out) if axes is None else axes
 
@@ -242,15 +244,19 @@ def _only_vectors(spec: Sweep, mapped: list[bool]) -> bool:
     return not spec.lead and all(kind in ("pivots", "rows") for kind in kinds)
 
 
-def _batch_columns(table, operands, dims, spec: Sweep, size: int):
+def _batch_columns(bind, table, operands, dims, spec: Sweep, size: int):
     """A batch of vectors as a matrix of more columns."""
     kinds = (spec.node, *spec.takes)
     for i, (x, d, kind) in enumerate(zip(operands, dims, kinds, strict=True)):
         if kind in ("pivots", "rows"):
             many = jnp.broadcast_to(x, (size, *x.shape)) if d is None else jnp.moveaxis(x, d, 0)
             operands[i] = jnp.moveaxis(many, 0, 1).reshape(many.shape[1], size * spec.k)
-    out = sweep_p.bind(table, *operands, spec=replace(spec, k=size * spec.k))
+    out = bind(table, *operands, spec=replace(spec, k=size * spec.k))
     return [x.reshape(x.shape[0], size, spec.k) for x in out], [1] * len(out)
+
+
+def _batch(operands, dims, *, spec: Sweep):
+    return batch(sweep_p.bind, operands, dims, spec)
 
 
 batching.primitive_batchers[sweep_p] = _batch

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from padchol.numeric.binding import sweep
 from padchol.numeric.dense import (
     cholesky_and_inverse,
     diagonals,
@@ -27,7 +26,8 @@ from padchol.numeric.dense import (
     times,
     times_t,
 )
-from padchol.numeric.sweep import Sweep
+from padchol.numeric.fronts import Routine, apply
+from padchol.numeric.tiled import factor
 from padchol.numeric.values import section, to_panels
 from padchol.plan import Plan
 from padchol.symbolic.layout import BinLayout
@@ -77,6 +77,10 @@ def tangent_front(bin: BinLayout, args: tuple):
     return (d_panel,), -half - jnp.swapaxes(half, 1, 2)
 
 
+CHOLESKY = Routine(cholesky_front, factor.cholesky, factor.scratch, True, "panel")
+TANGENT = Routine(tangent_front, None, None, True, "panel", ("panel",), (True, False))
+
+
 @jax.jit
 def factorise(plan: Plan, a: Array) -> tuple[Panels, Int[Array, ""]]:
     """L and `first_failure` for canonical values `a`, as constants: see `attach` for derivatives.
@@ -84,7 +88,7 @@ def factorise(plan: Plan, a: Array) -> tuple[Panels, Int[Array, ""]]:
     Cost: the padded flops of the plan, plus one move of every update.
     """
     panels = to_panels(plan, jax.lax.stop_gradient(a), pivots=1)
-    (panels,) = sweep(Sweep(plan.layout, cholesky_front, True, "panel"), plan.table, panels)
+    panels = apply(CHOLESKY, plan, panels)
     return panels, first_failure(plan, panels)
 
 
@@ -102,8 +106,7 @@ def attach(plan: Plan, a: Array, panels: Panels) -> Panels:
 def _attach_jvp(primals, tangents):
     plan, a, panels = primals
     full = attach(plan, a, panels)
-    spec = Sweep(plan.layout, tangent_front, True, "panel", takes=("panel",), linear=(True, False))
-    return full, sweep(spec, plan.table, to_panels(plan, tangents[1]), full)[0]
+    return full, apply(TANGENT, plan, to_panels(plan, tangents[1]), full)
 
 
 def first_failure(plan: Plan, panels: Panels) -> Int[Array, ""]:
@@ -122,4 +125,4 @@ def first_failure(plan: Plan, panels: Panels) -> Int[Array, ""]:
 
 def diagonal(plan: Plan, panels: Panels) -> Float[Array, " n"]:
     """diag(L), in the plan's order."""
-    return panels.at[section(plan, plan.layout.diagonal)].get(mode="promise_in_bounds")
+    return panels.at[section(plan, plan.layout.tiles.diagonal)].get(mode="promise_in_bounds")

@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from padchol.numeric.binding import sweep
 from padchol.numeric.dense import times_symmetric, times_t
 from padchol.numeric.factorise import Panels, attach, unpack
-from padchol.numeric.sweep import Sweep
+from padchol.numeric.fronts import Routine, apply
+from padchol.numeric.tiled import inverse
 from padchol.numeric.values import from_panels
 from padchol.plan import Plan
 from padchol.symbolic.layout import BinLayout
@@ -33,6 +33,9 @@ def inverse_front(bin: BinLayout, args: tuple, below):
     return (jnp.concatenate([Z11, jnp.swapaxes(Z21_t, 1, 2)], 1),)
 
 
+INVERSE = Routine(inverse_front, inverse.inverse, inverse.scratch, False, "panel")
+
+
 @jax.jit
 def selected_inverse(plan: Plan, a: Array, panels: Panels) -> Float[Array, " nnz"]:
     """(A^-1) at the canonical positions. Cost: about one factorisation.
@@ -40,5 +43,4 @@ def selected_inverse(plan: Plan, a: Array, panels: Panels) -> Float[Array, " nnz
     Differentiable in `a` to any order: the tangent is the sweep's own, after that of L.
     """
     panels = attach(plan, a, panels)
-    (Z,) = sweep(Sweep(plan.layout, inverse_front, False, "panel"), plan.table, panels)
-    return from_panels(plan, Z)
+    return from_panels(plan, apply(INVERSE, plan, panels))

@@ -15,10 +15,10 @@ import jax
 from jax import lax
 from jaxtyping import Array, Float
 
-from padchol.numeric.binding import sweep
 from padchol.numeric.dense import t_times, times
 from padchol.numeric.factorise import Panels, unpack
-from padchol.numeric.sweep import Sweep
+from padchol.numeric.fronts import Routine, apply
+from padchol.numeric.tiled import triangular
 from padchol.numeric.values import from_pivots, multiply, permute, to_pivots, unpermute
 from padchol.plan import Plan
 from padchol.symbolic.layout import BinLayout
@@ -61,11 +61,14 @@ def _corrected(product, L11, inverse, b):
     return x + times(inverse, b - product(L11, x))
 
 
+SOLVE = {"node": "pivots", "takes": ("panel",), "linear": (True, False)}
+FORWARD = Routine(forward_front, triangular.forward, triangular.scratch, True, **SOLVE)
+BACKWARD = Routine(backward_front, triangular.backward, triangular.scratch, False, **SOLVE)
+
+
 def half_solve(plan: Plan, up: bool, panels: Panels, b: Float[Array, "rows k"]):
     """L^-1 b (up) or L^-T b, in the pivot storage."""
-    kernel = forward_front if up else backward_front
-    spec = Sweep(plan.layout, kernel, up, "pivots", b.shape[1], ("panel",), (), (True, False))
-    return sweep(spec, plan.table, b, panels)[0]
+    return apply(FORWARD if up else BACKWARD, plan, b, panels)
 
 
 @functools.partial(jax.jit, static_argnums=1)

@@ -28,6 +28,9 @@ import numpy as np
 
 INT32_MAX = np.iinfo(np.int32).max
 BLOCK = 8  # columns of a block: 8 doubles are a cache line (tests/bench/NOTES.md, experiment 8)
+QUAD = 4  # columns of a tile: half a cache line of doubles (experiment 19)
+LANES = 16  # of the longer side of a tile (19)
+MOVE_ROWS = 8  # rows of an update that move together (19)
 # What is stored per front, and how many entries (of k columns in the last two) of it:
 #     panel  (D, W)    update  (M, M)    pivots  (W, k)    rows  (M, k)
 Kind = Literal["panel", "update", "pivots", "rows"]
@@ -57,9 +60,37 @@ class Blocks:
 
 
 @dataclass(frozen=True)
+class Tiles:
+    """The fronts in exact sizes, as a CPU runs them one by one: see `symbolic.tiles`.
+
+    W, M      pivots and rows below of the largest, in whole quads
+    fronts    how many there are
+    panels    length of their panel storage, and of the pivot storage, with k columns
+    location, diagonal, value, unit: as in `Layout`, in these storages
+    records   (fronts + 1, 7): what a front is, see `numeric.tiled.fronts`
+    rows      where each row below lies in the pivot storage; 0 at padding
+    moves     (moves, 4 + MOVE_ROWS): the pieces in which updates travel
+    """
+
+    W: int
+    M: int
+    fronts: int
+    panels: int
+    pivots: int
+    location: Section
+    diagonal: Section
+    value: Section
+    unit: Section
+    records: Section
+    rows: Section
+    moves: Section
+
+
+@dataclass(frozen=True)
 class BinLayout:
     """Static shape facts of one bin and the sections of its tables.
 
+    front (F,): which record of `Tiles` each front is; the last, which is empty, at padding.
     rows (F, M): where each row below lies in the pivot storage; 0 at padding.
     Updates move in blocks, or else in entries (F, triangle): where each entry of the lower triangle
     of an update, row by row, lies in the panel storage; 0 at padding.
@@ -70,6 +101,7 @@ class BinLayout:
     M: int
     C: int
     chunks: int
+    front: Section
     rows: Section
     blocks: Blocks | None
     entries: Section
@@ -113,11 +145,12 @@ class Layout:
     diagonal: Section  # (n,): place of pivot t in the panel storage
     value: Section  # (nnz,): place of each canonical value in the panel storage
     unit: Section  # places in the panel storage of padded pivots, which are 1
+    tiles: Tiles
 
     @functools.cached_property
     def contents(self) -> tuple:
         sections = (self.chunk_ptr, self.location, self.diagonal, self.value, self.unit)
-        return (self.n, self.bins, sections)
+        return (self.n, self.bins, sections, self.tiles)
 
     @functools.cached_property
     def hashed(self) -> int:

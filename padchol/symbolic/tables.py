@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from padchol.symbolic import tiles
 from padchol.symbolic.blocks import all_blocks, block_list, entry_list, row_starts, strips
 from padchol.symbolic.layout import BLOCK, INT32_MAX, BinLayout, Layout, Writer, fits_int32
 from padchol.symbolic.placement import Placement, placement
@@ -54,13 +55,15 @@ def build(
             bin.M,
             bin.C,
             bin.chunks,
+            writer.add(bin.fronts % (nodes.parent.size + 1), 0, INT32_MAX, "front"),
             writer.add(_rows_below(nodes, bin, where), 0, pivot, "rows"),
             block_list(writer, blocks, bin, where),
             entry_list(writer, nodes, found, at, bin, where, 0 < bin.M <= entries_up_to),
         )
         for b, bin in enumerate(plan.bins)
     )
-    return Layout(relaxed.size, bins, *shared), writer.pack()
+    tiled = tiles.build(writer, nodes, relaxed, i, k)
+    return Layout(relaxed.size, bins, *shared, tiled), writer.pack()
 
 
 def _entry(nodes: Supernodes, where: Placement, i: np.ndarray, k: np.ndarray) -> np.ndarray:

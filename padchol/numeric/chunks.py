@@ -1,0 +1,64 @@
+"""Between the tiled storages, in exact sizes, and those of the bins: linear, one gather each."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from padchol.numeric.tiled.fronts import RECORD
+from padchol.symbolic.layout import QUAD, BinLayout, Kind, Layout, Section
+
+
+def to_chunks(layout: Layout, table, kind: Kind, x: jax.Array, ones: bool) -> jax.Array:
+    """A tiled storage (lead..., length[, k]) as one of the bins; `ones` on padded pivots."""
+    axis = x.ndim - (2 if kind == "pivots" else 1)
+    parts = [_filled(x, axis, layout.start(kind, 0))] if layout.bins else []
+    for bin in layout.bins:
+        at, real, unit = _places(layout, table, bin, kind)
+        mask = real.reshape(-1, *(1,) * (x.ndim - axis - 1))
+        found = jnp.where(mask, jnp.take(x, at, axis, mode="clip"), 0)
+        parts.append(found + unit.astype(x.dtype) if ones and kind == "panel" else found)
+    tail = layout.length(kind) - layout.start(kind, len(layout.bins))
+    return jnp.concatenate([*parts, _filled(x, axis, tail)], axis)
+
+
+def from_chunks(layout: Layout, table, kind: Kind, x: jax.Array) -> jax.Array:
+    """The inverse of `to_chunks`."""
+    axis = x.ndim - (2 if kind == "pivots" else 1)
+    length = layout.tiles.panels if kind == "panel" else layout.tiles.pivots
+    out = _filled(x, axis, length)
+    for bin in layout.bins:
+        at, real, _ = _places(layout, table, bin, kind)
+        start = layout.start(kind, bin.index)
+        part = lax.slice_in_dim(x, start, start + at.shape[0], axis=axis)
+        index = (*(slice(None),) * axis, jnp.where(real, at, length))
+        out = out.at[index].set(part, mode="drop")
+    return out
+
+
+def _filled(x, axis: int, size: int):
+    return jnp.zeros((*x.shape[:axis], size, *x.shape[axis + 1 :]), x.dtype)
+
+
+def _places(layout: Layout, table, bin: BinLayout, kind: Kind):
+    """For each place of a bin's storage: where it is in the tiled one, whether it is there, and
+    whether it is the diagonal of a pivot that is not."""
+    records = _section(table, layout.tiles.records).reshape(-1, RECORD)
+    mine = records[_section(table, bin.front)]
+    panel, D, quads, _, pivot = (mine[:, i, None] for i in range(5))
+    if kind == "pivots":
+        column = np.arange(bin.W, dtype=np.int32)
+        return (pivot + column).reshape(-1), (column < QUAD * quads).reshape(-1), None
+    panel, D, quads = panel[..., None], D[..., None], quads[..., None]
+    r, c = np.indices((bin.D, bin.W), np.int32)
+    w = QUAD * quads
+    row = jnp.where(r < bin.W, r, r - bin.W + w)
+    real = (c < w) & jnp.where(r < bin.W, r < w, row < D)
+    at = panel + QUAD * (c // QUAD * D + row) + c % QUAD
+    return tuple(x.reshape(-1) for x in (at, real, (r == c) & (c >= w)))
+
+
+def _section(table, where: Section):
+    return lax.slice_in_dim(jnp.asarray(table), where.start, where.start + where.size)

@@ -1,0 +1,122 @@
+"""A routine on all fronts: one by one, in tiles, on a CPU; in chunks of padded fronts elsewhere.
+
+Both forms have the same storages, those of `symbolic.tiles`. Derivatives are those of the chunks.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import jax
+from jax.core import ShapedArray
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from padchol.numeric import binding
+from padchol.numeric.chunks import from_chunks, to_chunks
+from padchol.numeric.sweep import Kernel, Sweep
+from padchol.numeric.tiled import loops
+from padchol.numeric.tiled.run import run as run_tiled
+from padchol.plan import Plan
+from padchol.symbolic.layout import Kind
+
+fronts_p = Primitive("padchol_fronts")
+
+
+@dataclass(frozen=True)
+class Routine:
+    """A sweep in two forms; see `sweep.Sweep` for the fields, `tiled.fronts` for tiled kernels."""
+
+    chunk: Kernel
+    tiled: Callable | None
+    scratch: Callable | None
+    up: bool
+    node: Kind
+    takes: tuple[Kind, ...] = ()
+    linear: tuple[bool, ...] = (False,)
+
+
+def apply(routine: Routine, plan: Plan, storage: jax.Array, *leaves: jax.Array) -> jax.Array:
+    """The final storage."""
+    if not plan.layout.bins:
+        return storage
+    k = storage.shape[1] if routine.node == "pivots" else 1
+    batched = ((),) * len(leaves)
+    spec = Sweep(
+        plan.layout,
+        routine,
+        routine.up,
+        routine.node,
+        k,
+        routine.takes,
+        (),
+        routine.linear,
+        (),
+        batched,
+    )
+    if routine.tiled is None:
+        return _in_chunks(plan.table, storage, *leaves, spec=spec)
+    return fronts_p.bind(plan.table, storage, *leaves, spec=spec)
+
+
+def _in_chunks(table, storage, *leaves, spec: Sweep):
+    def chunks(kind, x, linear):
+        return to_chunks(spec.layout, table, kind, x, ones=not linear)
+
+    kinds = (spec.node, *spec.takes)
+    node, *read = map(chunks, kinds, (storage, *leaves), spec.linear)
+    (found,) = binding.sweep(replace(spec, kernel=spec.kernel.chunk), table, node, *read)
+    return from_chunks(spec.layout, table, spec.node, found)
+
+
+def _in_tiles(table, storage, *leaves, spec: Sweep):
+    if not loops.compiled() or any(len(set(mask)) > 1 for mask in spec.batched):
+        return _in_chunks(table, storage, *leaves, spec=spec)
+    return run_tiled(spec, spec.kernel.tiled, spec.kernel.scratch, table, storage, leaves)
+
+
+@functools.lru_cache(maxsize=256)
+def _compiled(spec: Sweep):
+    return jax.jit(functools.partial(fronts_p.bind, spec=spec))
+
+
+@fronts_p.def_impl
+def _eager(table, *operands, spec: Sweep):
+    return _compiled(spec)(table, *operands)
+
+
+@fronts_p.def_abstract_eval
+def _abstract(table, storage, *leaves, spec: Sweep):
+    return ShapedArray(storage.shape, storage.dtype)
+
+
+mlir.register_lowering(fronts_p, mlir.lower_fun(_in_chunks, multiple_results=False))
+mlir.register_lowering(
+    fronts_p, mlir.lower_fun(_in_tiles, multiple_results=False), platform="cpu"
+)
+
+
+def _jvp(primals, tangents, *, spec: Sweep):
+    table, *operands = primals
+    moved = [i for i, dot in enumerate(tangents[1:]) if type(dot) is not ad.Zero]
+
+    def of_moved(*values):
+        full = list(operands)
+        for i, x in zip(moved, values, strict=True):
+            full[i] = x
+        return _in_chunks(table, *full, spec=spec)
+
+    return jax.jvp(of_moved, [operands[i] for i in moved], [tangents[1 + i] for i in moved])
+
+
+ad.primitive_jvps[fronts_p] = _jvp
+
+
+def _batch(operands, dims, *, spec: Sweep):
+    out, axes = binding.batch(lambda *x, spec: [fronts_p.bind(*x, spec=spec)], operands, dims, spec)
+    return out[0], axes[0]
+
+
+batching.primitive_batchers[fronts_p] = _batch

@@ -1,0 +1,134 @@
+"""The tiled Cholesky front: see `numeric.factorise` for what it computes.
+
+The panel is worked on transposed, Y (w, w + m), where rows are long: block row b of four pivots is
+
+    Y_b = X_b (F_b - sum over earlier k of  L_bk Y_k)        X_b = L_bb^-1
+
+left-looking by blocks; R (w, w) becomes L11^-1 by blocks as well,  R_bj = -X_b sum_k L_bk R_kj.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+
+from padchol.numeric.tiled.fronts import (
+    SQUARE,
+    TILE,
+    Front,
+    empty_update,
+    hand_up,
+    load_transposed,
+    store_transposed,
+    tiles_of,
+)
+from padchol.numeric.tiled.loops import get, loop, put, t_product
+from padchol.symbolic.layout import LANES, QUAD, Tiles
+
+UPDATE_ROWS = 8  # of the tiles of an update
+
+
+def scratch(tiles: Tiles, k: int, dtype):
+    del k
+    transposed = jnp.zeros((tiles.W, tiles.W + tiles.M + 2 * LANES), dtype)
+    return transposed, jnp.zeros((tiles.W, tiles.W), dtype), empty_update(tiles, dtype)
+
+
+def cholesky(front: Front, carry, offset, leaves):
+    """Factor one front in place and hand its update up."""
+    del leaves
+    panels, (Y, R, update) = carry
+
+    def load(c, Y):
+        return load_transposed(front, panels, offset, Y, c, QUAD * c, QUAD * c)
+
+    Y = loop(0, front.quads, load, Y)
+    Y, R = loop(0, front.quads, lambda b, found: _eliminate(front, b, *found), (Y, R))
+    panels = loop(0, front.quads, lambda c, x: _store(front, c, Y, R, x, offset), panels)
+    update = _update(front, Y, update)
+    return hand_up(front, update, panels, offset), (Y, R, update)
+
+
+def _eliminate(front: Front, b, Y, R):
+    """Block row b of Y and of R."""
+    p = QUAD * b
+
+    def less(width, at, Y, other):
+        """acc - L_bk other_k, for a tile of block row k."""
+
+        def block(k, acc):
+            L_t = get(Y, (QUAD * k, p), SQUARE)
+            return acc - t_product(L_t, get(other, (QUAD * k, at), (QUAD, width)))
+
+        return block
+
+    L_t, X_t = pivot_block(loop(0, b, less(QUAD, p, Y, Y), get(Y, (p, p), SQUARE)))
+    Y = put(Y, L_t, (p, p))
+
+    def tile(t, Y):
+        at = p + QUAD + LANES * t
+        acc = loop(0, b, less(LANES, at, Y, Y), get(Y, (p, at), TILE))
+        return put(Y, t_product(X_t, acc), (p, at))
+
+    Y = loop(0, tiles_of(front.D - p - QUAD), tile, Y)
+
+    def inverse(j, R):
+        acc = loop(j, b, less(QUAD, QUAD * j, Y, R), jnp.zeros(SQUARE, R.dtype))
+        return put(R, t_product(X_t, acc), (p, QUAD * j))
+
+    return Y, loop(0, b, inverse, put(R, X_t.T, (p, p)))
+
+
+def pivot_block(a):
+    """L^T and L^-T of one symmetric QUAD x QUAD block, of which the upper triangle is read."""
+    size = range(QUAD)
+    L = [[jnp.zeros((), a.dtype)] * QUAD for _ in size]
+    X = [[jnp.zeros((), a.dtype)] * QUAD for _ in size]
+    for j in size:
+        rest = [a[j, i] - sum(L[i][k] * L[j][k] for k in range(j)) for i in range(j, QUAD)]
+        L[j][j] = jnp.sqrt(rest[0])
+        X[j][j] = 1 / L[j][j]
+        for i in range(j + 1, QUAD):
+            L[i][j] = rest[i - j] * X[j][j]
+    for j in size:
+        for i in range(j + 1, QUAD):
+            X[i][j] = -X[i][i] * sum(L[i][k] * X[k][j] for k in range(j, i))
+    return tuple(jnp.stack([jnp.stack([m[i][j] for i in size]) for j in size]) for m in (L, X))
+
+
+def _store(front: Front, c, Y, R, panels, offset):
+    """The c-th four columns: above the diagonal those of L11^-T, then those of L11 and L21."""
+
+    def above(t, panels):
+        inverse_t = get(R, (QUAD * c, QUAD * t), SQUARE).T
+        return put(panels, inverse_t.reshape(-1), (offset + front.square(c, t),))
+
+    def below(t, panels):
+        return store_transposed(front, panels, offset, Y, c, t, QUAD * t)
+
+    panels = loop(0, c, above, panels)
+    L_t, inverse = (get(x, (QUAD * c, QUAD * c), SQUARE) for x in (Y, R))
+    here = jnp.where(np.tri(QUAD, dtype=bool), L_t.T, inverse.T)
+    panels = put(panels, here.reshape(-1), (offset + front.square(c, c),))
+    return loop(c + 1, front.D // QUAD, below, panels)
+
+
+def _update(front: Front, Y, update):
+    """-L21 L21^T, in tiles that touch its lower triangle."""
+
+    def rows(i, update):
+        top = UPDATE_ROWS * i
+
+        def tile(j, update):
+            left = LANES * j
+
+            def block(k, acc):
+                L21_t = get(Y, (QUAD * k, front.w + top), (QUAD, UPDATE_ROWS))
+                return acc - t_product(L21_t, get(Y, (QUAD * k, front.w + left), TILE))
+
+            empty = jnp.zeros((UPDATE_ROWS, LANES), Y.dtype)
+            return put(update, loop(0, front.quads, block, empty), (top, QUAD + left))
+
+        return loop(0, tiles_of(top + UPDATE_ROWS), tile, update)
+
+    return loop(0, (front.m + UPDATE_ROWS - 1) // UPDATE_ROWS, rows, update)

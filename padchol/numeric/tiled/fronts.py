@@ -1,0 +1,136 @@
+"""One front among its tables, and the moves between its update and its ancestors.
+
+A kernel works on one front in place: kernel(front, (storage, scratch), offset, leaves), where the
+storage starts at `offset` (of its member of a batch) and leaves are (array, offset).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from padchol.numeric.tiled.loops import get, loop, put
+from padchol.symbolic.layout import LANES, MOVE_ROWS, QUAD, Tiles
+
+SQUARE = (QUAD, QUAD)
+TILE = (QUAD, LANES)
+RECORD, MOVE = 7, 4 + MOVE_ROWS  # integers of a front, and of a move
+
+
+class Front(NamedTuple):
+    """What a kernel knows of one front: int32 scalars, besides the plan's table."""
+
+    table: jax.Array
+    tiles: Tiles
+    panel: jax.Array  # where its panel starts in the panel storage
+    D: jax.Array  # rows of its panel
+    quads: jax.Array  # pivot columns, by fours
+    m: jax.Array  # rows below
+    pivot: jax.Array  # where its rows start in the pivot storage
+    rows: jax.Array  # where its rows below start in the table of rows
+    moves: jax.Array  # its first move, and one behind its last
+    end: jax.Array
+
+    @property
+    def w(self):
+        return QUAD * self.quads
+
+    @property
+    def below(self):
+        """Rows below, by fours."""
+        return (self.m + QUAD - 1) // QUAD
+
+    def square(self, c, t):
+        """Where the t-th four rows of the c-th four columns start in the panel storage."""
+        return self.panel + QUAD * (c * self.D + QUAD * t)
+
+
+def front_at(tiles: Tiles, table, f) -> Front:
+    """The f-th front."""
+    record = get(table, (tiles.records.start + f * RECORD,), (2 * RECORD,))
+    return Front(table, tiles, *(record[i] for i in range(RECORD)), record[2 * RECORD - 1])
+
+
+def tiles_of(columns):
+    """How many tiles hold so many columns."""
+    return (columns + LANES - 1) // LANES
+
+
+def load_transposed(front: Front, panels, offset, Y, c, start, column):
+    """Rows start, start + 4, ... of the c-th four columns of the panel, from `column` on in the
+    c-th four rows of Y, with a tile of zeros behind them."""
+    rows = front.D - start
+    at = offset + front.square(c, 0) + QUAD * start
+
+    def tile(t, Y):
+        found = get(panels, (at + QUAD * LANES * t,), (QUAD * LANES,))
+        return put(Y, found.reshape(LANES, QUAD).T, (QUAD * c, column + LANES * t))
+
+    Y = loop(0, tiles_of(rows), tile, Y)
+    return put(Y, jnp.zeros(TILE, Y.dtype), (QUAD * c, column + rows))
+
+
+def store_transposed(front: Front, panels, offset, source, c, t, column):
+    """The inverse for one square: `source` from (4 c, column) on, into square (c, t)."""
+    here = get(source, (QUAD * c, column), SQUARE)
+    return put(panels, here.T.reshape(-1), (offset + front.square(c, t),))
+
+
+def empty_update(tiles: Tiles, dtype) -> jax.Array:
+    """Room for the largest update: a margin of QUAD columns on its left, and of a tile beyond."""
+    return jnp.zeros((tiles.M + LANES, QUAD + tiles.M + LANES), dtype)
+
+
+def _move(front: Front, b):
+    """Of move b: its first row and column in the update, which columns count (as bits), how many of
+    them to leave out on the left, and where each row starts in the panel storage."""
+    found = get(front.table, (front.tiles.moves.start + b * MOVE,), (MOVE,))
+    return [found[i] for i in range(MOVE)]
+
+
+def hand_up(front: Front, update, panels, offset):
+    """Extend-add: each move is MOVE_ROWS rows of QUAD columns that are one quad of the owner."""
+    lane = np.arange(QUAD, dtype=np.int32)
+
+    def move(b, panels):
+        row, column, counts, _, *targets = _move(front, b)
+        mask = jnp.where((counts >> lane) & 1 == 1, 1, 0).astype(update.dtype)
+        moved = get(update, (row, column), (MOVE_ROWS, QUAD)) * mask
+        for q, target in enumerate(targets):
+            at = (offset + target,)
+            panels = put(panels, get(panels, at, (QUAD,)) + moved[q], at)
+        return panels
+
+    return loop(front.moves, front.end, move, panels)
+
+
+def read_below(front: Front, panels, offset, update):
+    """The adjoint: the lower triangle of `update` from the ancestors, then its mirror image.
+
+    What a move brings too much on its right is overwritten by later moves, or lies above the
+    diagonal or beyond the update.
+    """
+
+    def move(b, update):
+        row, column, _, skip, *targets = _move(front, b)
+        for q, target in enumerate(targets):
+            found = get(panels, (offset + target + skip,), (QUAD,))
+            update = put(update, found[None], (row + q, column + skip))
+        return update
+
+    def mirror(t, update):
+        def square(s, update):
+            here = get(update, (QUAD * t, QUAD + QUAD * s), SQUARE)
+            return put(update, here.T, (QUAD * s, QUAD + QUAD * t))
+
+        def diagonal(_, here):
+            return jnp.where(np.tri(QUAD, dtype=bool), here, here.T)
+
+        update = loop(0, t, square, update)
+        at = (QUAD * t, QUAD + QUAD * t)
+        return put(update, loop(t, t + 1, diagonal, get(update, at, SQUARE)), at)
+
+    return loop(0, front.below, mirror, loop(front.moves, front.end, move, update))

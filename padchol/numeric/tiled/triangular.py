@@ -1,0 +1,115 @@
+"""The tiled fronts of the triangular solves: see `numeric.solve` for what they compute.
+
+Pivots are solved by substitution, with squares of the panel as they stand.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from padchol.numeric.tiled.fronts import SQUARE, Front
+from padchol.numeric.tiled.loops import get, loop, put, t_product
+from padchol.symbolic.layout import QUAD, Tiles
+
+
+def scratch(tiles: Tiles, k: int, dtype):
+    return jnp.zeros((tiles.W, k), dtype), jnp.zeros((tiles.M + QUAD, k), dtype)
+
+
+def forward(front: Front, carry, offset, leaves):
+    """b becomes y = L11^-1 b, and -L21 y is handed up."""
+    b, (y, below) = carry
+    ((panels, start),) = leaves
+    k = y.shape[1]
+
+    def solve(t, y):
+        def less(c, acc):
+            L = square(front, panels, start, c, t)
+            return acc - t_product(L.T, get(y, (QUAD * c, 0), (QUAD, k)))
+
+        rest = loop(0, t, less, get(b, (offset + front.pivot + QUAD * t, 0), (QUAD, k)))
+        return put(y, substitute(square(front, panels, start, t, t), rest), (QUAD * t, 0))
+
+    def hand(t, b):
+        def product(c, acc):
+            L = square(front, panels, start, c, front.quads + t)
+            return acc - t_product(L.T, get(y, (QUAD * c, 0), (QUAD, k)))
+
+        moved = loop(0, front.quads, product, jnp.zeros((QUAD, k), b.dtype))
+        for q, row in enumerate(rows(front, t)):
+            at = (offset + row, 0)
+            b = put(b, get(b, at, (1, k)) + moved[q], at)
+        return b
+
+    def store(t, b):
+        return put(b, get(y, (QUAD * t, 0), (QUAD, k)), (offset + front.pivot + QUAD * t, 0))
+
+    y = loop(0, front.quads, solve, y)
+    b = loop(0, front.quads, store, b)
+    return loop(0, front.below, hand, b), (y, below)
+
+
+def backward(front: Front, carry, offset, leaves):
+    """y becomes x = L11^-T (y - L21^T x2), x2 read below."""
+    y, (x, below) = carry
+    ((panels, start),) = leaves
+    k = x.shape[1]
+
+    def read(t, below):
+        for q, row in enumerate(rows(front, t)):
+            found = jnp.where(row == 0, 0, get(y, (offset + row, 0), (1, k)))
+            below = put(below, found, (QUAD * t + q, 0))
+        return below
+
+    def solve(left, x):
+        t = front.quads - 1 - left
+
+        def less(source, skipped):
+            def block(s, acc):
+                L = square(front, panels, start, t, skipped + s)
+                return acc - t_product(L, get(source, (QUAD * s, 0), (QUAD, k)))
+
+            return block
+
+        rest = get(y, (offset + front.pivot + QUAD * t, 0), (QUAD, k))
+        rest = loop(0, front.below, less(below, front.quads), rest)
+        rest = loop(t + 1, front.quads, less(x, 0), rest)
+        found = substitute_t(square(front, panels, start, t, t), rest)
+        return put(x, found, (QUAD * t, 0))
+
+    def store(t, y):
+        return put(y, get(x, (QUAD * t, 0), (QUAD, k)), (offset + front.pivot + QUAD * t, 0))
+
+    below = loop(0, front.below, read, below)
+    x = loop(0, front.quads, solve, x)
+    return loop(0, front.quads, store, y), (x, below)
+
+
+def square(front: Front, panels, start, c, t):
+    """Four rows of four columns of the panel."""
+    return get(panels, (start + front.square(c, t),), (QUAD * QUAD,)).reshape(SQUARE)
+
+
+def rows(front: Front, t):
+    """Where the t-th four rows below lie in the pivot storage."""
+    at = front.tiles.rows.start + front.rows + QUAD * t
+    found = get(front.table, (at,), (QUAD,))
+    return [found[q] for q in range(QUAD)]
+
+
+def substitute(L, b):
+    """L^-1 b for one square."""
+    found = []
+    for i in range(QUAD):
+        rest = b[i] - sum(L[i, j] * found[j] for j in range(i))
+        found.append(rest / L[i, i])
+    return jnp.stack(found)
+
+
+def substitute_t(L, b):
+    """L^-T b for one square."""
+    found = [b[0]] * QUAD
+    for i in reversed(range(QUAD)):
+        rest = b[i] - sum(L[j, i] * found[j] for j in range(i + 1, QUAD))
+        found[i] = rest / L[i, i]
+    return jnp.stack(found)

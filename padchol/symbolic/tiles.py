@@ -1,0 +1,146 @@
+"""Tables of the fronts in exact sizes, one behind the other, as a CPU runs them: `numeric.tiled`.
+
+The panel of a front of w pivots and m rows below, both rounded up to whole quads of four, is stored
+by quads of columns: (quads, D, 4) with D = w + m. Children come before parents.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from padchol.symbolic.layout import INT32_MAX, LANES, MOVE_ROWS, QUAD, Tiles, Writer, fits_int32
+from padchol.symbolic.supernodes import Supernodes, ramp
+
+
+class Placement(NamedTuple):
+    """Where each supernode sits in the tiled storages: (S,) arrays, and the two ends."""
+
+    panel: np.ndarray
+    pivot: np.ndarray
+    quads: np.ndarray
+    D: np.ndarray
+    panel_end: int  # with room for one tile more
+    pivot_end: int
+
+    def place(self, nodes: Supernodes, s: np.ndarray, i: np.ndarray, k: np.ndarray) -> np.ndarray:
+        """Where entry (i, k) of L is, k a pivot of s."""
+        column = k - nodes.first[s]
+        quad = self.panel[s] + column // QUAD * (QUAD * self.D[s]) + column % QUAD
+        return quad + QUAD * self.row(nodes, s, i)
+
+    def row(self, nodes: Supernodes, s: np.ndarray, i: np.ndarray) -> np.ndarray:
+        """Which row of the front of s row i is."""
+        exact, width = nodes.place(s, i), nodes.width[s]
+        return np.where(exact < width, exact, exact - width + QUAD * self.quads[s])
+
+
+def placement(nodes: Supernodes) -> Placement:
+    quads = whole(nodes.width) // QUAD
+    D = QUAD * quads + whole(nodes.below)
+    size = QUAD * quads * D
+    panel, pivot = LANES + np.cumsum(size) - size, 1 + QUAD * (np.cumsum(quads) - quads)
+    return Placement(
+        panel,
+        pivot,
+        quads,
+        D,
+        LANES + int(size.sum()) + QUAD * LANES,
+        1 + QUAD * int(quads.sum()),
+    )
+
+
+def whole(size: np.ndarray) -> np.ndarray:
+    """Rounded up to whole quads."""
+    return -(-size // QUAD) * QUAD
+
+
+def build(
+    writer: Writer, nodes: Supernodes, relaxed: np.ndarray, i: np.ndarray, k: np.ndarray
+) -> Tiles:
+    """The tables; arguments as those of `tables.build`."""
+    where = placement(nodes)
+    panel, pivot = where.panel_end - 1, where.pivot_end - 1
+    fits_int32(panel, "panel storage")
+    columns = np.arange(relaxed.size)
+    location, diagonal = np.empty_like(relaxed), np.empty_like(relaxed)
+    s = nodes.of_column
+    location[relaxed] = where.pivot[s] + columns - nodes.first[s]
+    diagonal[relaxed] = where.place(nodes, s, columns, columns)
+    ptr, moves = _moves(nodes, where)
+    S = nodes.parent.size
+    room = whole(nodes.below)
+    rows = np.zeros(int(room.sum()), np.int64)
+    start = np.cumsum(room) - room
+    owner = nodes.of_column[nodes.rows]
+    at = np.repeat(start, nodes.below) + ramp(nodes.below)
+    rows[at] = where.pivot[owner] + nodes.rows - nodes.first[owner]
+    records = np.zeros((S + 1, 7), np.int64)
+    fields = (where.panel, where.D, where.quads, nodes.below, where.pivot, start, ptr[:-1])
+    records[:S] = np.column_stack(fields)
+    records[S, -1] = ptr[-1]
+    return Tiles(
+        int(QUAD * where.quads.max(initial=0)),
+        int(room.max(initial=0)),
+        S,
+        where.panel_end,
+        where.pivot_end,
+        writer.add(location, 1, pivot, "tiled location"),
+        writer.add(diagonal, 1, panel, "tiled diagonal"),
+        writer.add(where.place(nodes, s[k], i, k), 1, panel, "tiled value"),
+        writer.add(_padded_pivots(nodes, where), 1, panel, "tiled unit"),
+        writer.add(records, 0, INT32_MAX, "tiled fronts"),
+        writer.add(rows, 0, pivot, "tiled rows"),
+        writer.add(moves, 0, panel, "moves"),
+    )
+
+
+def _padded_pivots(nodes: Supernodes, where: Placement) -> np.ndarray:
+    """Places of the diagonal of padded pivots, which are those of the identity."""
+    padded = QUAD * where.quads - nodes.width
+    s, column = np.repeat(np.arange(padded.size), padded), np.repeat(nodes.width, padded)
+    column = column + ramp(padded)
+    return where.panel[s] + (column // QUAD * where.D[s] + column) * QUAD + column % QUAD
+
+
+def _moves(nodes: Supernodes, where: Placement) -> tuple[np.ndarray, np.ndarray]:
+    """(S + 1,): first move of each front; (moves, 4 + MOVE_ROWS): see `numeric.tiled.fronts`.
+
+    A move is a block of MOVE_ROWS rows and at most QUAD columns of an update, neighbours in one
+    quad of their owner's columns: so no two rows of a move touch the same four entries.
+    """
+    S = nodes.parent.size
+    front = np.repeat(np.arange(S), nodes.below)
+    owner = nodes.of_column[nodes.rows]
+    offset = nodes.rows - nodes.first[owner]
+    breaks = np.ones(front.size, bool)
+    for key in (front, owner, nodes.rows - np.arange(front.size), offset // QUAD):
+        breaks[1:] &= key[1:] == key[:-1]
+    breaks[1:] = ~breaks[1:]
+    head = np.flatnonzero(breaks)
+    count = np.diff(np.append(head, front.size))
+    front, owner, offset = front[head], owner[head], offset[head]
+    column, skip = head - nodes.row_ptr[front], offset % QUAD
+    blocks = -(-(nodes.below[front] - column) // MOVE_ROWS)
+    strip = np.repeat(np.arange(head.size), blocks)
+    records = np.zeros((strip.size, 4 + MOVE_ROWS), np.int32)
+    records[:, 0] = first = column[strip] + ramp(blocks) * MOVE_ROWS
+    records[:, 1] = (column - skip + QUAD)[strip]
+    records[:, 2] = (((1 << count) - 1) << skip)[strip]
+    records[:, 3] = skip[strip]
+    # Rows of one front and owner share their look-up.
+    new = np.ones(head.size, bool)
+    new[1:] = (front[1:] != front[:-1]) | (owner[1:] != owner[:-1])
+    height = (nodes.below[front] - column)[new]
+    i = nodes.rows[np.repeat((nodes.row_ptr[front] + column)[new], height) + ramp(height)]
+    shared = np.zeros(i.size + MOVE_ROWS, np.int64)
+    shared[: i.size] = QUAD * where.row(nodes, np.repeat(owner[new], height), i)
+    base = (np.cumsum(height) - height - column[new])[np.cumsum(new) - 1]
+    quad = where.panel[owner] + offset // QUAD * (QUAD * where.D[owner])
+    for q in range(MOVE_ROWS):
+        real = first + q < nodes.below[front][strip]
+        target = shared[base[strip] + first + q] + quad[strip]
+        records[:, 4 + q] = np.where(real, target, 0)
+    ptr = np.append(0, np.cumsum(np.bincount(front, blocks, S).astype(np.int64)))
+    return ptr, records
