@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
-from padchol.symbolic.unfold import front_rows
+from padchol.symbolic.layout import LANES
+from padchol.symbolic.unfold import panel_places
 
 if TYPE_CHECKING:
     from padchol.factor import Factor
@@ -40,17 +41,7 @@ def pivot_squared(factor: Factor) -> float:
 def _entries(factor: Factor) -> tuple[np.ndarray, np.ndarray]:
     """All stored entries of L, relaxation zeros included: keys column * n + row, and values."""
     plan, n = factor.plan, factor.plan.n
-    dtype = np.asarray(factor.values).dtype
-    keys, values = [np.zeros(0, np.int64)], [np.zeros(0, dtype)]
-    rows = front_rows(plan.layout, plan.table)
-    panels = np.asarray(factor.panels)
-    for bin, mine in zip(plan.layout.bins, rows, strict=True):
-        start = plan.layout.start("panel", bin.index)
-        end = start + bin.fronts * bin.length("panel")
-        panel = panels[start:end].reshape(bin.fronts, bin.D, bin.W)
-        i = np.broadcast_to(mine[:, :, None], (bin.fronts, bin.D, bin.W))
-        j = np.broadcast_to(mine[:, None, : bin.W], i.shape)
-        real = (i < n) & (j < n) & (i >= j)
-        keys.append(j[real] * n + i[real])
-        values.append(panel[real])
-    return np.concatenate(keys), np.concatenate(values)
+    row, column = panel_places(plan.layout, plan.table)
+    values = np.asarray(factor.panels)[LANES : LANES + row.size]
+    real = (row < n) & (column < n) & (row >= column)
+    return column[real] * n + row[real], values[real]

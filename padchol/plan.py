@@ -29,7 +29,7 @@ from padchol.symbolic.pattern import Pattern
 from padchol.symbolic.schedule import Schedule, schedule
 from padchol.symbolic.supernodes import Supernodes
 
-FORMAT = 3  # of the fingerprint and of saved files: raised when tables change their meaning
+FORMAT = 4  # of the fingerprint and of saved files: raised when tables change their meaning
 
 
 class Plan(eqx.Module):

@@ -15,7 +15,7 @@ import numpy as np
 from padchol.errors import PlanFileError
 from padchol.plan import FORMAT, Plan, fingerprint
 from padchol.report import Facts
-from padchol.symbolic.layout import BinLayout, Blocks, Layout, Section
+from padchol.symbolic.layout import BinLayout, Blocks, Layout, Section, Tiles
 
 ARRAYS = ("perm", "rows", "cols", "table", "copy_places")
 
@@ -97,12 +97,12 @@ def _read(path: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 def _layout(stored: dict[str, Any]) -> Layout:
     """Layout from the lists and dicts that JSON makes of it."""
-    shared = _sections({k: v for k, v in stored.items() if k != "bins"})
+    shared = _sections({k: v for k, v in stored.items() if k not in ("bins", "tiles")})
     bins = []
     for bin in stored["bins"]:
         blocks = bin["blocks"] and Blocks(**_sections(bin["blocks"]))
         bins.append(BinLayout(**{**_sections(bin), "blocks": blocks}))
-    return Layout(**shared, bins=tuple(bins))
+    return Layout(**shared, bins=tuple(bins), tiles=Tiles(**_sections(stored["tiles"])))
 
 
 def _sections(stored: dict[str, Any]) -> dict[str, Any]:

@@ -220,9 +220,7 @@ def batch(bind: Callable, operands, dims, spec: Sweep):
     if not mapped[0]:
         operands[0] = jnp.broadcast_to(operands[0], (size, *operands[0].shape))
     batched = tuple((has, *mask) for has, mask in zip(mapped[1:], spec.batched, strict=True))
-    out = bind(
-        table, *operands, spec=replace(spec, lead=(size, *spec.lead), batched=batched)
-    )
+    out = bind(table, *operands, spec=replace(spec, lead=(size, *spec.lead), batched=batched))
     return out, [0] * len(out)
 
 

@@ -33,8 +33,9 @@ def from_chunks(layout: Layout, table, kind: Kind, x: jax.Array) -> jax.Array:
         at, real, _ = _places(layout, table, bin, kind)
         start = layout.start(kind, bin.index)
         part = lax.slice_in_dim(x, start, start + at.shape[0], axis=axis)
-        index = (*(slice(None),) * axis, jnp.where(real, at, length))
-        out = out.at[index].set(part, mode="drop")
+        beyond = length + jnp.arange(at.shape[0], dtype=at.dtype)  # distinct, and left out
+        index = (*(slice(None),) * axis, jnp.where(real, at, beyond))
+        out = out.at[index].set(part, mode="drop", unique_indices=True)
     return out
 
 

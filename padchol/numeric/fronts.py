@@ -93,9 +93,7 @@ def _abstract(table, storage, *leaves, spec: Sweep):
 
 
 mlir.register_lowering(fronts_p, mlir.lower_fun(_in_chunks, multiple_results=False))
-mlir.register_lowering(
-    fronts_p, mlir.lower_fun(_in_tiles, multiple_results=False), platform="cpu"
-)
+mlir.register_lowering(fronts_p, mlir.lower_fun(_in_tiles, multiple_results=False), platform="cpu")
 
 
 def _jvp(primals, tangents, *, spec: Sweep):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from padchol.symbolic.layout import Layout, Section
+from padchol.symbolic.layout import QUAD, Layout, Section
+from padchol.symbolic.supernodes import ramp
 
 
 def read(table: np.ndarray, section: Section) -> np.ndarray:
@@ -23,6 +24,24 @@ def front_rows(layout: Layout, table: np.ndarray) -> list[np.ndarray]:
         below = position[read(table, bin.rows)].reshape(bin.fronts, bin.M)
         rows.append(np.concatenate([pivots, below], 1))
     return rows
+
+
+def panel_places(layout: Layout, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Plan positions of the row and the column of each entry of the tiled panels, from the first
+    front to the last; n where there is none. What lies above the diagonal is not of L."""
+    tiles, n = layout.tiles, layout.n
+    position = np.full(tiles.pivots, n)
+    position[read(table, tiles.location)] = np.arange(n)
+    below = np.append(position[read(table, tiles.rows)], n)
+    records = read(table, tiles.records).reshape(-1, 7)[: tiles.fronts]
+    D, w = records[:, 1], QUAD * records[:, 2]
+    front, t = np.repeat(np.arange(D.size), w * D), ramp(w * D)
+    quad, within = np.divmod(t, QUAD * D[front])
+    r, c = np.divmod(within, QUAD)
+    pivot, start, w = records[front, 4], records[front, 5], w[front]
+    own = position[pivot + np.minimum(r, w - 1)]
+    row = np.where(r < w, own, below[np.where(r < w, -1, start + r - w)])
+    return row, position[pivot + QUAD * quad + c]
 
 
 def front_parents(layout: Layout, table: np.ndarray) -> np.ndarray:

@@ -10,7 +10,6 @@ left-looking by blocks; R (w, w) becomes L11^-1 by blocks as well,  R_bj = -X_b 
 from __future__ import annotations
 
 import jax.numpy as jnp
-import numpy as np
 
 from padchol.numeric.tiled.fronts import (
     SQUARE,
@@ -20,9 +19,8 @@ from padchol.numeric.tiled.fronts import (
     hand_up,
     load_transposed,
     store_transposed,
-    tiles_of,
 )
-from padchol.numeric.tiled.loops import get, loop, put, t_product
+from padchol.numeric.tiled.loops import below_diagonal, get, loop, put, t_product, whole
 from padchol.symbolic.layout import LANES, QUAD, Tiles
 
 UPDATE_ROWS = 8  # of the tiles of an update
@@ -70,7 +68,7 @@ def _eliminate(front: Front, b, Y, R):
         acc = loop(0, b, less(LANES, at, Y, Y), get(Y, (p, at), TILE))
         return put(Y, t_product(X_t, acc), (p, at))
 
-    Y = loop(0, tiles_of(front.D - p - QUAD), tile, Y)
+    Y = loop(0, whole(front.D - p - QUAD, LANES), tile, Y)
 
     def inverse(j, R):
         acc = loop(j, b, less(QUAD, QUAD * j, Y, R), jnp.zeros(SQUARE, R.dtype))
@@ -108,9 +106,9 @@ def _store(front: Front, c, Y, R, panels, offset):
 
     panels = loop(0, c, above, panels)
     L_t, inverse = (get(x, (QUAD * c, QUAD * c), SQUARE) for x in (Y, R))
-    here = jnp.where(np.tri(QUAD, dtype=bool), L_t.T, inverse.T)
+    here = below_diagonal(L_t.T, inverse.T)
     panels = put(panels, here.reshape(-1), (offset + front.square(c, c),))
-    return loop(c + 1, front.D // QUAD, below, panels)
+    return loop(c + 1, whole(front.D, QUAD), below, panels)
 
 
 def _update(front: Front, Y, update):
@@ -129,6 +127,6 @@ def _update(front: Front, Y, update):
             empty = jnp.zeros((UPDATE_ROWS, LANES), Y.dtype)
             return put(update, loop(0, front.quads, block, empty), (top, QUAD + left))
 
-        return loop(0, tiles_of(top + UPDATE_ROWS), tile, update)
+        return loop(0, whole(top + UPDATE_ROWS, LANES), tile, update)
 
-    return loop(0, (front.m + UPDATE_ROWS - 1) // UPDATE_ROWS, rows, update)
+    return loop(0, whole(front.m, UPDATE_ROWS), rows, update)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from padchol.numeric.tiled.loops import get, loop, put
+from padchol.numeric.tiled.loops import below_diagonal, get, loop, put, whole
 from padchol.symbolic.layout import LANES, MOVE_ROWS, QUAD, Tiles
 
 SQUARE = (QUAD, QUAD)
@@ -25,6 +25,7 @@ class Front(NamedTuple):
 
     table: jax.Array
     tiles: Tiles
+    column: jax.Array  # the first of the columns of vectors that are at work
     panel: jax.Array  # where its panel starts in the panel storage
     D: jax.Array  # rows of its panel
     quads: jax.Array  # pivot columns, by fours
@@ -41,22 +42,17 @@ class Front(NamedTuple):
     @property
     def below(self):
         """Rows below, by fours."""
-        return (self.m + QUAD - 1) // QUAD
+        return whole(self.m, QUAD)
 
     def square(self, c, t):
         """Where the t-th four rows of the c-th four columns start in the panel storage."""
         return self.panel + QUAD * (c * self.D + QUAD * t)
 
 
-def front_at(tiles: Tiles, table, f) -> Front:
+def front_at(tiles: Tiles, table, f, column) -> Front:
     """The f-th front."""
     record = get(table, (tiles.records.start + f * RECORD,), (2 * RECORD,))
-    return Front(table, tiles, *(record[i] for i in range(RECORD)), record[2 * RECORD - 1])
-
-
-def tiles_of(columns):
-    """How many tiles hold so many columns."""
-    return (columns + LANES - 1) // LANES
+    return Front(table, tiles, column, *(record[i] for i in range(RECORD)), record[2 * RECORD - 1])
 
 
 def load_transposed(front: Front, panels, offset, Y, c, start, column):
@@ -69,7 +65,7 @@ def load_transposed(front: Front, panels, offset, Y, c, start, column):
         found = get(panels, (at + QUAD * LANES * t,), (QUAD * LANES,))
         return put(Y, found.reshape(LANES, QUAD).T, (QUAD * c, column + LANES * t))
 
-    Y = loop(0, tiles_of(rows), tile, Y)
+    Y = loop(0, whole(rows, LANES), tile, Y)
     return put(Y, jnp.zeros(TILE, Y.dtype), (QUAD * c, column + rows))
 
 
@@ -97,7 +93,7 @@ def hand_up(front: Front, update, panels, offset):
 
     def move(b, panels):
         row, column, counts, _, *targets = _move(front, b)
-        mask = jnp.where((counts >> lane) & 1 == 1, 1, 0).astype(update.dtype)
+        mask = ((counts >> lane) & 1).astype(update.dtype)
         moved = get(update, (row, column), (MOVE_ROWS, QUAD)) * mask
         for q, target in enumerate(targets):
             at = (offset + target,)
@@ -127,7 +123,7 @@ def read_below(front: Front, panels, offset, update):
             return put(update, here.T, (QUAD * s, QUAD + QUAD * t))
 
         def diagonal(_, here):
-            return jnp.where(np.tri(QUAD, dtype=bool), here, here.T)
+            return below_diagonal(here, here.T)
 
         update = loop(0, t, square, update)
         at = (QUAD * t, QUAD + QUAD * t)

@@ -8,7 +8,7 @@ With R = L11^-1 (w, w) and everything below the pivots transposed, (w, m):
 from __future__ import annotations
 
 import jax.numpy as jnp
-import numpy as np
+from jax import lax
 
 from padchol.numeric.tiled.fronts import (
     SQUARE,
@@ -18,9 +18,8 @@ from padchol.numeric.tiled.fronts import (
     load_transposed,
     read_below,
     store_transposed,
-    tiles_of,
 )
-from padchol.numeric.tiled.loops import get, loop, put, t_product
+from padchol.numeric.tiled.loops import below_diagonal, get, loop, put, t_product, whole
 from padchol.symbolic.layout import LANES, QUAD, Tiles
 
 
@@ -61,9 +60,13 @@ def inverse(front: Front, carry, offset, leaves):
 def _load_inverse(front: Front, c, t, panels, offset, R):
     """Square (c, t) of R: the transpose of what the panel holds above its diagonal."""
     here = get(panels, (offset + front.square(c, t),), (QUAD * QUAD,)).reshape(SQUARE)
-    eye = np.eye(QUAD, dtype=bool)
-    on_diagonal = jnp.where(eye, 1 / here, jnp.where(np.tri(QUAD, dtype=bool), 0, here))
-    return put(R, jnp.where(t == c, on_diagonal, here).T, (QUAD * c, QUAD * t))
+
+    def diagonal(_, here):
+        above = below_diagonal(jnp.zeros_like(here), here)
+        return lax.select(jnp.eye(QUAD, dtype=bool), 1 / here, above)
+
+    here = loop(c, t + 1, diagonal, here)
+    return put(R, here.T, (QUAD * c, QUAD * t))
 
 
 def _times_inverse(front: Front, b, R, G):
@@ -77,7 +80,7 @@ def _times_inverse(front: Front, b, R, G):
         acc = loop(b, front.quads, block, jnp.zeros(TILE, G.dtype))
         return put(G, acc, (QUAD * b, LANES * t))
 
-    return loop(0, tiles_of(front.m), tile, G)
+    return loop(0, whole(front.m, LANES), tile, G)
 
 
 def _below(front: Front, b, G, Z22, Z):
@@ -91,7 +94,7 @@ def _below(front: Front, b, G, Z22, Z):
         acc = loop(0, front.below, block, jnp.zeros(TILE, Z.dtype))
         return put(Z, acc, (QUAD * b, LANES * t))
 
-    return loop(0, tiles_of(front.m), tile, Z)
+    return loop(0, whole(front.m, LANES), tile, Z)
 
 
 def _pivots(front: Front, b, c, G, Z, R):

@@ -6,7 +6,8 @@ costs four nanoseconds (tests/bench/NOTES.md, experiment 19). Elsewhere the mark
 
 What such a function may hold: loops, slices, elementwise operations and sums. Scatter, sort, LAPACK
 calls and large products are refused by XLA, a concatenation is ten times slower than writing its
-parts one by one, and every parameter must be used.
+parts one by one, every parameter must be used, and what JAX itself compiles apart (`jnp.where`,
+`//`) stays apart.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
-
 
 
 def one_function(f: Callable) -> Callable:
@@ -56,6 +56,16 @@ def put(x: jax.Array, value: jax.Array, at: Sequence[Any]) -> jax.Array:
     """x with `value` at `at`, in place. What `value` is made of must not read other places of x:
     carry it through a loop first, or x is copied."""
     return lax.dynamic_update_slice(x, value, [jnp.asarray(i, np.int32) for i in at])
+
+
+def whole(count: Any, size: int) -> jax.Array:
+    """How many pieces of this size hold so many."""
+    return lax.div(count + (size - 1), jnp.asarray(size, np.int32))
+
+
+def below_diagonal(a: jax.Array, b: jax.Array, k: int = 0) -> jax.Array:
+    """The lower triangle of a, from the k-th diagonal on, and what is above of b."""
+    return lax.select(jnp.asarray(np.tri(*a.shape, k, dtype=bool)), a, b)
 
 
 def t_product(a: jax.Array, b: jax.Array) -> jax.Array:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import math
 
+import jax.numpy as jnp
+from jax import lax
+
 from padchol.numeric.sweep import Sweep
 from padchol.numeric.tiled.fronts import front_at
 from padchol.numeric.tiled.loops import loop, one_function
+
+
+COLUMNS = 32  # of vectors at a time
 
 
 def run(spec: Sweep, kernel, scratch, table, storage, leaves):
@@ -24,15 +30,24 @@ def run(spec: Sweep, kernel, scratch, table, storage, leaves):
                 for x, own in zip(leaves, batched, strict=True)
             ]
 
-            def one(f, carry):
-                f = f if spec.up else tiles.fronts - 1 - f
-                return kernel(front_at(tiles, table, f), carry, b * size, read)
+            def columns(group, storage):
+                def one(f, carry):
+                    f = f if spec.up else tiles.fronts - 1 - f
+                    front = front_at(tiles, table, f, group * width)
+                    return kernel(front, carry, b * size, read)
 
-            work = scratch(tiles, spec.k, storage.dtype)
-            return loop(0, tiles.fronts, one, (storage, work))[0]
+                work = scratch(tiles, width, storage.dtype)
+                return loop(0, tiles.fronts, one, (storage, work))[0]
+
+            return loop(0, k // width, columns, storage)
 
         return loop(0, B, member, storage)
 
+    width = min(spec.k, COLUMNS)
+    k = -(-spec.k // width) * width
     flat = storage.reshape(-1, *storage.shape[axes + 1 :])
+    if k > spec.k:
+        flat = jnp.pad(flat, ((0, 0), (0, k - spec.k)))
     leaves = [x.reshape(-1, *x.shape[len(spec.lead_of(i)) + 1 :]) for i, x in enumerate(leaves)]
-    return one_function(fronts)(table, flat, *leaves).reshape(storage.shape)
+    found = one_function(fronts)(*lax.optimization_barrier((jnp.asarray(table), flat, *leaves)))
+    return (found[:, : spec.k] if k > spec.k else found).reshape(storage.shape)

@@ -6,6 +6,7 @@ Pivots are solved by substitution, with squares of the panel as they stand.
 from __future__ import annotations
 
 import jax.numpy as jnp
+from jax import lax
 
 from padchol.numeric.tiled.fronts import SQUARE, Front
 from padchol.numeric.tiled.loops import get, loop, put, t_product
@@ -27,7 +28,7 @@ def forward(front: Front, carry, offset, leaves):
             L = square(front, panels, start, c, t)
             return acc - t_product(L.T, get(y, (QUAD * c, 0), (QUAD, k)))
 
-        rest = loop(0, t, less, get(b, (offset + front.pivot + QUAD * t, 0), (QUAD, k)))
+        rest = loop(0, t, less, get(b, (offset + front.pivot + QUAD * t, front.column), (QUAD, k)))
         return put(y, substitute(square(front, panels, start, t, t), rest), (QUAD * t, 0))
 
     def hand(t, b):
@@ -37,12 +38,14 @@ def forward(front: Front, carry, offset, leaves):
 
         moved = loop(0, front.quads, product, jnp.zeros((QUAD, k), b.dtype))
         for q, row in enumerate(rows(front, t)):
-            at = (offset + row, 0)
+            at = (offset + row, front.column)
             b = put(b, get(b, at, (1, k)) + moved[q], at)
         return b
 
     def store(t, b):
-        return put(b, get(y, (QUAD * t, 0), (QUAD, k)), (offset + front.pivot + QUAD * t, 0))
+        return put(
+            b, get(y, (QUAD * t, 0), (QUAD, k)), (offset + front.pivot + QUAD * t, front.column)
+        )
 
     y = loop(0, front.quads, solve, y)
     b = loop(0, front.quads, store, b)
@@ -57,7 +60,8 @@ def backward(front: Front, carry, offset, leaves):
 
     def read(t, below):
         for q, row in enumerate(rows(front, t)):
-            found = jnp.where(row == 0, 0, get(y, (offset + row, 0), (1, k)))
+            found = get(y, (offset + row, front.column), (1, k))
+            found = lax.select(lax.broadcast(row == 0, (1, k)), jnp.zeros_like(found), found)
             below = put(below, found, (QUAD * t + q, 0))
         return below
 
@@ -71,14 +75,16 @@ def backward(front: Front, carry, offset, leaves):
 
             return block
 
-        rest = get(y, (offset + front.pivot + QUAD * t, 0), (QUAD, k))
+        rest = get(y, (offset + front.pivot + QUAD * t, front.column), (QUAD, k))
         rest = loop(0, front.below, less(below, front.quads), rest)
         rest = loop(t + 1, front.quads, less(x, 0), rest)
         found = substitute_t(square(front, panels, start, t, t), rest)
         return put(x, found, (QUAD * t, 0))
 
     def store(t, y):
-        return put(y, get(x, (QUAD * t, 0), (QUAD, k)), (offset + front.pivot + QUAD * t, 0))
+        return put(
+            y, get(x, (QUAD * t, 0), (QUAD, k)), (offset + front.pivot + QUAD * t, front.column)
+        )
 
     below = loop(0, front.below, read, below)
     x = loop(0, front.quads, solve, x)
