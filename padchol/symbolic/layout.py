@@ -30,7 +30,6 @@ INT32_MAX = np.iinfo(np.int32).max
 BLOCK = 8  # columns of a block: 8 doubles are a cache line (tests/bench/NOTES.md, experiment 8)
 QUAD = 4  # columns of a tile: half a cache line of doubles (experiment 19)
 LANES = 16  # of the longer side of a tile (19)
-MOVE_ROWS = 8  # rows of an update that move together (19)
 # What is stored per front, and how many entries (of k columns in the last two) of it:
 #     panel  (D, W)    update  (M, M)    pivots  (W, k)    rows  (M, k)
 Kind = Literal["panel", "update", "pivots", "rows"]
@@ -69,7 +68,7 @@ class Tiles:
     location, diagonal, value, unit: as in `Layout`, in these storages
     records   (fronts + 1, 7): what a front is, see `numeric.tiled.fronts`
     rows      where each row below lies in the pivot storage; 0 at padding
-    moves     (moves, 4 + MOVE_ROWS): the pieces in which updates travel
+    moves     (moves, 4): the pieces in which updates travel
     """
 
     W: int

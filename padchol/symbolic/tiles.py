@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from padchol.symbolic.layout import INT32_MAX, LANES, MOVE_ROWS, QUAD, Tiles, Writer, fits_int32
+from padchol.symbolic.layout import INT32_MAX, LANES, QUAD, Tiles, Writer, fits_int32
 from padchol.symbolic.supernodes import Supernodes, ramp
 
 
@@ -105,42 +105,53 @@ def _padded_pivots(nodes: Supernodes, where: Placement) -> np.ndarray:
 
 
 def _moves(nodes: Supernodes, where: Placement) -> tuple[np.ndarray, np.ndarray]:
-    """(S + 1,): first move of each front; (moves, 4 + MOVE_ROWS): see `numeric.tiled.fronts`.
+    """(S + 1,): first move of each front; (moves, 4): see `numeric.tiled.fronts`.
 
-    A move is a block of MOVE_ROWS rows and at most QUAD columns of an update, neighbours in one
-    quad of their owner's columns: so no two rows of a move touch the same four entries.
+    A move is a block of an update that is contiguous in the panel of its owner: at most QUAD
+    columns, neighbours in one quad of it, and at most QUAD rows, neighbours in it.
     """
     S = nodes.parent.size
     front = np.repeat(np.arange(S), nodes.below)
     owner = nodes.of_column[nodes.rows]
     offset = nodes.rows - nodes.first[owner]
-    breaks = np.ones(front.size, bool)
-    for key in (front, owner, nodes.rows - np.arange(front.size), offset // QUAD):
-        breaks[1:] &= key[1:] == key[:-1]
-    breaks[1:] = ~breaks[1:]
-    head = np.flatnonzero(breaks)
+    head = _heads(front, owner, nodes.rows - np.arange(front.size), offset // QUAD)
     count = np.diff(np.append(head, front.size))
     front, owner, offset = front[head], owner[head], offset[head]
     column, skip = head - nodes.row_ptr[front], offset % QUAD
-    blocks = -(-(nodes.below[front] - column) // MOVE_ROWS)
-    strip = np.repeat(np.arange(head.size), blocks)
-    records = np.zeros((strip.size, 4 + MOVE_ROWS), np.int32)
-    records[:, 0] = first = column[strip] + ramp(blocks) * MOVE_ROWS
+    # Strips of one front and owner share the look-up of their rows.
+    new = _heads(front, owner)
+    shared = np.repeat(np.arange(new.size), np.diff(np.append(new, head.size)))
+    height = nodes.below[front] - column
+    length = height[new]
+    i = nodes.rows[np.repeat((nodes.row_ptr[front] + column)[new], length) + ramp(length)]
+    at = (QUAD * where.row(nodes, np.repeat(owner[new], length), i)).astype(np.int32)
+    base = (np.cumsum(length) - length - column[new])[shared] + column
+    # Every row of every strip, then runs of them that are neighbours in the owner.
+    strip = np.repeat(np.arange(head.size, dtype=np.int32), height)
+    row = ramp(height)
+    target = at[base[strip] + row]
+    run = _heads(strip, target - QUAD * row)
+    size = np.diff(np.append(run, row.size))
+    strip, row, target = strip[run], row[run] + column[strip[run]], target[run]
+    pieces = -(-size // QUAD)
+    again = np.repeat(np.arange(run.size), pieces)
+    done = QUAD * ramp(pieces)
+    strip = strip[again]
+    records = np.empty((again.size, 4), np.int32)
+    records[:, 0] = row[again] + done
     records[:, 1] = (column - skip + QUAD)[strip]
-    records[:, 2] = (((1 << count) - 1) << skip)[strip]
-    records[:, 3] = skip[strip]
-    # Rows of one front and owner share their look-up.
-    new = np.ones(head.size, bool)
-    new[1:] = (front[1:] != front[:-1]) | (owner[1:] != owner[:-1])
-    height = (nodes.below[front] - column)[new]
-    i = nodes.rows[np.repeat((nodes.row_ptr[front] + column)[new], height) + ramp(height)]
-    shared = np.zeros(i.size + MOVE_ROWS, np.int64)
-    shared[: i.size] = QUAD * where.row(nodes, np.repeat(owner[new], height), i)
-    base = (np.cumsum(height) - height - column[new])[np.cumsum(new) - 1]
+    counted = ((1 << count) - 1) << skip
+    records[:, 2] = 2**QUAD * (np.minimum(size[again] - done, QUAD) - 1) + counted[strip]
     quad = where.panel[owner] + offset // QUAD * (QUAD * where.D[owner])
-    for q in range(MOVE_ROWS):
-        real = first + q < nodes.below[front][strip]
-        target = shared[base[strip] + first + q] + quad[strip]
-        records[:, 4 + q] = np.where(real, target, 0)
-    ptr = np.append(0, np.cumsum(np.bincount(front, blocks, S).astype(np.int64)))
+    records[:, 3] = quad[strip] + target[again] + QUAD * done
+    ptr = np.append(0, np.cumsum(np.bincount(front[strip], minlength=S)))
     return ptr, records
+
+
+def _heads(*keys: np.ndarray) -> np.ndarray:
+    """Where runs of equal keys begin."""
+    starts = np.zeros(keys[0].size, bool)
+    starts[:1] = True
+    for key in keys:
+        starts[1:] |= key[1:] != key[:-1]
+    return np.flatnonzero(starts)

@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from padchol.numeric.tiled.loops import below_diagonal, get, loop, put, whole
-from padchol.symbolic.layout import LANES, MOVE_ROWS, QUAD, Tiles
+from padchol.symbolic.layout import LANES, QUAD, Tiles
 
 SQUARE = (QUAD, QUAD)
 TILE = (QUAD, LANES)
-RECORD, MOVE = 7, 4 + MOVE_ROWS  # integers of a front, and of a move
+RECORD, MOVE = 7, 4  # integers of a front, and of a move
 
 
 class Front(NamedTuple):
@@ -81,24 +81,24 @@ def empty_update(tiles: Tiles, dtype) -> jax.Array:
 
 
 def _move(front: Front, b):
-    """Of move b: its first row and column in the update, which columns count (as bits), how many of
-    them to leave out on the left, and where each row starts in the panel storage."""
+    """Of move b: its first row and column in the update, its code, and where it starts in the panel
+    storage. The code is 16 (rows - 1), plus which of its QUAD columns count, as bits."""
     found = get(front.table, (front.tiles.moves.start + b * MOVE,), (MOVE,))
     return [found[i] for i in range(MOVE)]
 
 
 def hand_up(front: Front, update, panels, offset):
-    """Extend-add: each move is MOVE_ROWS rows of QUAD columns that are one quad of the owner."""
-    lane = np.arange(QUAD, dtype=np.int32)
+    """Extend-add."""
+    rows, counts, lane = np.arange(QUAD), np.arange(2**QUAD), np.arange(QUAD)
+    masks = (lane <= rows[:, None])[:, None, :, None] & ((counts[:, None] >> lane) & 1)[:, None]
+    masks = jnp.asarray(masks.reshape(-1, QUAD * QUAD), update.dtype)
 
     def move(b, panels):
-        row, column, counts, _, *targets = _move(front, b)
-        mask = ((counts >> lane) & 1).astype(update.dtype)
-        moved = get(update, (row, column), (MOVE_ROWS, QUAD)) * mask
-        for q, target in enumerate(targets):
-            at = (offset + target,)
-            panels = put(panels, get(panels, at, (QUAD,)) + moved[q], at)
-        return panels
+        row, column, code, target = _move(front, b)
+        moved = get(update, (row, column), SQUARE).reshape(1, -1)
+        moved = (moved * get(masks, (code, 0), moved.shape)).reshape(-1)
+        at = (offset + target,)
+        return put(panels, get(panels, at, moved.shape) + moved, at)
 
     return loop(front.moves, front.end, move, panels)
 
@@ -106,16 +106,15 @@ def hand_up(front: Front, update, panels, offset):
 def read_below(front: Front, panels, offset, update):
     """The adjoint: the lower triangle of `update` from the ancestors, then its mirror image.
 
-    What a move brings too much on its right is overwritten by later moves, or lies above the
-    diagonal or beyond the update.
+    Read from the first column that counts: what comes too much is then on the right or below, where
+    later moves overwrite it, or above the diagonal, or beyond the update.
     """
 
     def move(b, update):
-        row, column, _, skip, *targets = _move(front, b)
-        for q, target in enumerate(targets):
-            found = get(panels, (offset + target + skip,), (QUAD,))
-            update = put(update, found[None], (row + q, column + skip))
-        return update
+        row, column, code, target = _move(front, b)
+        first = sum(((code & (2**k - 1)) == 0).astype(np.int32) for k in range(1, QUAD))
+        found = get(panels, (offset + target + first,), (QUAD * QUAD,))
+        return put(update, found.reshape(SQUARE), (row, column + first))
 
     def mirror(t, update):
         def square(s, update):

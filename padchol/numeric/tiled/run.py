@@ -11,7 +11,6 @@ from padchol.numeric.sweep import Sweep
 from padchol.numeric.tiled.fronts import front_at
 from padchol.numeric.tiled.loops import loop, one_function
 
-
 COLUMNS = 32  # of vectors at a time
 
 
