@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from padchol.symbolic.layout import INT32_MAX, LANES, QUAD, Tiles, Writer, fits_int32
+from padchol.symbolic.layout import BAND, INT32_MAX, LANES, QUAD, Tiles, Writer, fits_int32
 from padchol.symbolic.supernodes import Supernodes, ramp
 
 
@@ -108,7 +108,7 @@ def _moves(nodes: Supernodes, where: Placement) -> tuple[np.ndarray, np.ndarray]
     """(S + 1,): first move of each front; (moves, 4): see `numeric.tiled.fronts`.
 
     A move is a block of an update that is contiguous in the panel of its owner: at most QUAD
-    columns, neighbours in one quad of it, and at most QUAD rows, neighbours in it.
+    columns, neighbours in one quad of it, and at most QUAD rows, neighbours in it and of one band.
     """
     S = nodes.parent.size
     front = np.repeat(np.arange(S), nodes.below)
@@ -130,7 +130,7 @@ def _moves(nodes: Supernodes, where: Placement) -> tuple[np.ndarray, np.ndarray]
     strip = np.repeat(np.arange(head.size, dtype=np.int32), height)
     row = ramp(height)
     target = at[base[strip] + row]
-    run = _heads(strip, target - QUAD * row)
+    run = _heads(strip, target - QUAD * row, (row + column[strip]) // BAND)
     size = np.diff(np.append(run, row.size))
     strip, row, target = strip[run], row[run] + column[strip[run]], target[run]
     pieces = -(-size // QUAD)
@@ -144,8 +144,11 @@ def _moves(nodes: Supernodes, where: Placement) -> tuple[np.ndarray, np.ndarray]
     records[:, 2] = 2**QUAD * (np.minimum(size[again] - done, QUAD) - 1) + counted[strip]
     quad = where.panel[owner] + offset // QUAD * (QUAD * where.D[owner])
     records[:, 3] = quad[strip] + target[again] + QUAD * done
-    ptr = np.append(0, np.cumsum(np.bincount(front[strip], minlength=S)))
-    return ptr, records
+    front = front[strip]
+    tall = np.flatnonzero(nodes.below[front] > BAND)
+    band = records[tall, 0] // BAND
+    records[tall] = records[tall[np.lexsort((band, front[tall]))]]
+    return np.append(0, np.cumsum(np.bincount(front, minlength=S))), records
 
 
 def _heads(*keys: np.ndarray) -> np.ndarray:

@@ -10,6 +10,8 @@ left-looking by blocks; R (w, w) becomes L11^-1 by blocks as well,  R_bj = -X_b 
 from __future__ import annotations
 
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 
 from padchol.numeric.tiled.fronts import (
     SQUARE,
@@ -21,7 +23,7 @@ from padchol.numeric.tiled.fronts import (
     store_transposed,
 )
 from padchol.numeric.tiled.loops import below_diagonal, get, loop, put, t_product, whole
-from padchol.symbolic.layout import LANES, QUAD, Tiles
+from padchol.symbolic.layout import BAND, LANES, QUAD, Tiles
 
 UPDATE_ROWS = 8  # of the tiles of an update
 
@@ -29,7 +31,7 @@ UPDATE_ROWS = 8  # of the tiles of an update
 def scratch(tiles: Tiles, k: int, dtype):
     del k
     transposed = jnp.zeros((tiles.W, tiles.W + tiles.M + 2 * LANES), dtype)
-    return transposed, jnp.zeros((tiles.W, tiles.W), dtype), empty_update(tiles, dtype)
+    return transposed, jnp.zeros((tiles.W, tiles.W), dtype), empty_update(tiles, BAND, dtype)
 
 
 def cholesky(front: Front, carry, offset, leaves):
@@ -43,8 +45,15 @@ def cholesky(front: Front, carry, offset, leaves):
     Y = loop(0, front.quads, load, Y)
     Y, R = loop(0, front.quads, lambda b, found: _eliminate(front, b, *found), (Y, R))
     panels = loop(0, front.quads, lambda c, x: _store(front, c, Y, R, x, offset), panels)
-    update = _update(front, Y, update)
-    return hand_up(front, update, panels, offset), (Y, R, update)
+
+    def hand(band, carry):
+        update, b, panels = carry
+        update = _update(front, band, Y, update)
+        return update, *hand_up(front, b, band, update, panels, offset)
+
+    bands = whole(front.m, BAND)
+    update, _, panels = loop(0, bands, hand, (update, front.moves, panels))
+    return panels, (Y, R, update)
 
 
 def _eliminate(front: Front, b, Y, R):
@@ -111,8 +120,9 @@ def _store(front: Front, c, Y, R, panels, offset):
     return loop(c + 1, whole(front.D, QUAD), below, panels)
 
 
-def _update(front: Front, Y, update):
-    """-L21 L21^T, in tiles that touch its lower triangle."""
+def _update(front: Front, band, Y, update):
+    """One band of -L21 L21^T, in tiles that touch its lower triangle."""
+    first = BAND * band
 
     def rows(i, update):
         top = UPDATE_ROWS * i
@@ -121,12 +131,12 @@ def _update(front: Front, Y, update):
             left = LANES * j
 
             def block(k, acc):
-                L21_t = get(Y, (QUAD * k, front.w + top), (QUAD, UPDATE_ROWS))
+                L21_t = get(Y, (QUAD * k, front.w + first + top), (QUAD, UPDATE_ROWS))
                 return acc - t_product(L21_t, get(Y, (QUAD * k, front.w + left), TILE))
 
             empty = jnp.zeros((UPDATE_ROWS, LANES), Y.dtype)
             return put(update, loop(0, front.quads, block, empty), (top, QUAD + left))
 
-        return loop(0, whole(top + UPDATE_ROWS, LANES), tile, update)
+        return loop(0, whole(first + top + UPDATE_ROWS, LANES), tile, update)
 
-    return loop(0, whole(front.m, UPDATE_ROWS), rows, update)
+    return loop(0, whole(lax.min(front.m - first, np.int32(BAND)), UPDATE_ROWS), rows, update)

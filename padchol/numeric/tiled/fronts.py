@@ -11,9 +11,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from padchol.numeric.tiled.loops import below_diagonal, get, loop, put, whole
-from padchol.symbolic.layout import LANES, QUAD, Tiles
+from padchol.symbolic.layout import BAND, LANES, QUAD, Tiles
 
 SQUARE = (QUAD, QUAD)
 TILE = (QUAD, LANES)
@@ -75,9 +76,10 @@ def store_transposed(front: Front, panels, offset, source, c, t, column):
     return put(panels, here.T.reshape(-1), (offset + front.square(c, t),))
 
 
-def empty_update(tiles: Tiles, dtype) -> jax.Array:
-    """Room for the largest update: a margin of QUAD columns on its left, and of a tile beyond."""
-    return jnp.zeros((tiles.M + LANES, QUAD + tiles.M + LANES), dtype)
+def empty_update(tiles: Tiles, rows: int, dtype) -> jax.Array:
+    """Room for so many rows of the largest update: a margin of QUAD columns on its left, and of a
+    tile beyond."""
+    return jnp.zeros((rows + QUAD, QUAD + tiles.M + LANES), dtype)
 
 
 def _move(front: Front, b):
@@ -87,20 +89,27 @@ def _move(front: Front, b):
     return [found[i] for i in range(MOVE)]
 
 
-def hand_up(front: Front, update, panels, offset):
-    """Extend-add."""
+def hand_up(front: Front, b, band, update, panels, offset):
+    """Extend-add the moves of one band of the update, from move b on; the first of the next."""
     rows, counts, lane = np.arange(QUAD), np.arange(2**QUAD), np.arange(QUAD)
     masks = (lane <= rows[:, None])[:, None, :, None] & ((counts[:, None] >> lane) & 1)[:, None]
     masks = jnp.asarray(masks.reshape(-1, QUAD * QUAD), update.dtype)
+    top = BAND * band
 
-    def move(b, panels):
+    def more(carry):
+        b, _ = carry
+        row, *_ = _move(front, b)
+        return (b < front.end) & (row < top + BAND)
+
+    def move(carry):
+        b, panels = carry
         row, column, code, target = _move(front, b)
-        moved = get(update, (row, column), SQUARE).reshape(1, -1)
+        moved = get(update, (row - top, column), SQUARE).reshape(1, -1)
         moved = (moved * get(masks, (code, 0), moved.shape)).reshape(-1)
         at = (offset + target,)
-        return put(panels, get(panels, at, moved.shape) + moved, at)
+        return b + 1, put(panels, get(panels, at, moved.shape) + moved, at)
 
-    return loop(front.moves, front.end, move, panels)
+    return lax.while_loop(more, move, (b, panels))
 
 
 def read_below(front: Front, panels, offset, update):
