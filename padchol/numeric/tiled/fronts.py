@@ -91,9 +91,8 @@ def _move(front: Front, b):
 
 def hand_up(front: Front, b, band, update, panels, offset):
     """Extend-add the moves of one band of the update, from move b on; the first of the next."""
-    rows, counts, lane = np.arange(QUAD), np.arange(2**QUAD), np.arange(QUAD)
-    masks = (lane <= rows[:, None])[:, None, :, None] & ((counts[:, None] >> lane) & 1)[:, None]
-    masks = jnp.asarray(masks.reshape(-1, QUAD * QUAD), update.dtype)
+    place = np.arange(QUAD * QUAD, dtype=np.int32)
+    lane, line = place % QUAD, place // QUAD
     top = BAND * band
 
     def more(carry):
@@ -104,8 +103,8 @@ def hand_up(front: Front, b, band, update, panels, offset):
     def move(carry):
         b, panels = carry
         row, column, code, target = _move(front, b)
-        moved = get(update, (row - top, column), SQUARE).reshape(1, -1)
-        moved = (moved * get(masks, (code, 0), moved.shape)).reshape(-1)
+        counts = ((code >> lane) & 1) * (line <= (code >> QUAD)).astype(np.int32)
+        moved = get(update, (row - top, column), SQUARE).reshape(-1) * counts.astype(update.dtype)
         at = (offset + target,)
         return b + 1, put(panels, get(panels, at, moved.shape) + moved, at)
 

@@ -49,13 +49,15 @@ def loop(start: Any, stop: Any, body: Callable, state: Any) -> Any:
 
 def get(x: jax.Array, at: Sequence[Any], size: Sequence[int]) -> jax.Array:
     """x[at : at + size]"""
-    return lax.dynamic_slice(x, [jnp.asarray(i, np.int32) for i in at], size)
+    at = [jnp.asarray(i, np.int32) for i in at]
+    return lax.dynamic_slice(x, at, size, allow_negative_indices=False)
 
 
 def put(x: jax.Array, value: jax.Array, at: Sequence[Any]) -> jax.Array:
     """x with `value` at `at`, in place. What `value` is made of must not read other places of x:
     carry it through a loop first, or x is copied."""
-    return lax.dynamic_update_slice(x, value, [jnp.asarray(i, np.int32) for i in at])
+    at = [jnp.asarray(i, np.int32) for i in at]
+    return lax.dynamic_update_slice(x, value, at, allow_negative_indices=False)
 
 
 def whole(count: Any, size: int) -> jax.Array:
