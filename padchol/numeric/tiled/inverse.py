@@ -26,7 +26,12 @@ from padchol.symbolic.layout import LANES, QUAD, Tiles
 def scratch(tiles: Tiles, k: int, dtype):
     del k
     below = jnp.zeros((tiles.W, tiles.M + 2 * LANES), dtype)
-    return below, below, jnp.zeros((tiles.W, tiles.W), dtype), empty_update(tiles, tiles.M + LANES, dtype)
+    return (
+        below,
+        below,
+        jnp.zeros((tiles.W, tiles.W), dtype),
+        empty_update(tiles, tiles.M + LANES, dtype),
+    )
 
 
 def inverse(front: Front, carry, offset, leaves):

@@ -105,17 +105,15 @@ def rows(front: Front, t):
 
 def substitute(L, b):
     """L^-1 b for one square."""
-    found = []
+    scale, found = 1 / jnp.diagonal(L), []
     for i in range(QUAD):
-        rest = b[i] - sum(L[i, j] * found[j] for j in range(i))
-        found.append(rest / L[i, i])
+        found.append((b[i] - sum(L[i, j] * found[j] for j in range(i))) * scale[i])
     return jnp.stack(found)
 
 
 def substitute_t(L, b):
     """L^-T b for one square."""
-    found = [b[0]] * QUAD
+    scale, found = 1 / jnp.diagonal(L), [b[0]] * QUAD
     for i in reversed(range(QUAD)):
-        rest = b[i] - sum(L[j, i] * found[j] for j in range(i + 1, QUAD))
-        found[i] = rest / L[i, i]
+        found[i] = (b[i] - sum(L[j, i] * found[j] for j in range(i + 1, QUAD))) * scale[i]
     return jnp.stack(found)
