@@ -17,10 +17,11 @@ from jax.interpreters import ad, batching, mlir
 from padchol.numeric import binding
 from padchol.numeric.chunks import from_chunks, to_chunks
 from padchol.numeric.sweep import Kernel, Sweep
-from padchol.numeric.tiled import loops
 from padchol.numeric.tiled.run import run as run_tiled
 from padchol.plan import Plan
 from padchol.symbolic.layout import Kind
+
+TILED = True  # False: in chunks on a CPU, too
 
 fronts_p = Primitive("padchol_fronts")
 
@@ -42,19 +43,15 @@ def apply(routine: Routine, plan: Plan, storage: jax.Array, *leaves: jax.Array) 
     """The final storage."""
     if not plan.layout.bins:
         return storage
-    k = storage.shape[1] if routine.node == "pivots" else 1
-    batched = ((),) * len(leaves)
     spec = Sweep(
         plan.layout,
         routine,
         routine.up,
         routine.node,
-        k,
-        routine.takes,
-        (),
-        routine.linear,
-        (),
-        batched,
+        k=storage.shape[1] if routine.node == "pivots" else 1,
+        takes=routine.takes,
+        linear=routine.linear,
+        batched=((),) * len(leaves),
     )
     if routine.tiled is None:
         return _in_chunks(plan.table, storage, *leaves, spec=spec)
@@ -72,7 +69,8 @@ def _in_chunks(table, storage, *leaves, spec: Sweep):
 
 
 def _in_tiles(table, storage, *leaves, spec: Sweep):
-    if not loops.compiled() or any(len(set(mask)) > 1 for mask in spec.batched):
+    """A leaf with some of the batch axes only is left to the chunks."""
+    if not TILED or any(len(set(mask)) > 1 for mask in spec.batched):
         return _in_chunks(table, storage, *leaves, spec=spec)
     return run_tiled(spec, spec.kernel.tiled, spec.kernel.scratch, table, storage, leaves)
 
@@ -96,9 +94,20 @@ mlir.register_lowering(fronts_p, mlir.lower_fun(_in_chunks, multiple_results=Fal
 mlir.register_lowering(fronts_p, mlir.lower_fun(_in_tiles, multiple_results=False), platform="cpu")
 
 
+def adjoint_pair(one: Routine, other: Routine) -> None:
+    """Each is the transpose of the other in its node."""
+    _ADJOINT.update({one: other, other: one})
+
+
+_ADJOINT: dict[Routine, Routine] = {}
+
+
 def _jvp(primals, tangents, *, spec: Sweep):
     table, *operands = primals
     moved = [i for i, dot in enumerate(tangents[1:]) if type(dot) is not ad.Zero]
+    if moved == [0] and spec.linear[0]:
+        linear = functools.partial(fronts_p.bind, spec=spec)
+        return linear(table, *operands), linear(table, tangents[1], *operands[1:])
 
     def of_moved(*values):
         full = list(operands)
@@ -110,6 +119,18 @@ def _jvp(primals, tangents, *, spec: Sweep):
 
 
 ad.primitive_jvps[fronts_p] = _jvp
+
+
+def _transpose(cotangent, table, storage, *leaves, spec: Sweep):
+    assert ad.is_undefined_primal(storage)
+    assert not any(map(ad.is_undefined_primal, leaves))
+    adjoint = _ADJOINT[spec.kernel]
+    spec = replace(spec, kernel=adjoint, up=adjoint.up)
+    cotangent = ad.instantiate_zeros(cotangent)
+    return [None, fronts_p.bind(table, cotangent, *leaves, spec=spec), *(None for _ in leaves)]
+
+
+ad.primitive_transposes[fronts_p] = _transpose
 
 
 def _batch(operands, dims, *, spec: Sweep):

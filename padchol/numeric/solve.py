@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from padchol.numeric.dense import t_times, times
 from padchol.numeric.factorise import Panels, unpack
-from padchol.numeric.fronts import Routine, apply
+from padchol.numeric.fronts import Routine, adjoint_pair, apply
 from padchol.numeric.tiled import triangular
 from padchol.numeric.values import from_pivots, multiply, permute, to_pivots, unpermute
 from padchol.plan import Plan
@@ -64,6 +64,7 @@ def _corrected(product, L11, inverse, b):
 SOLVE = {"node": "pivots", "takes": ("panel",), "linear": (True, False)}
 FORWARD = Routine(forward_front, triangular.forward, triangular.scratch, True, **SOLVE)
 BACKWARD = Routine(backward_front, triangular.backward, triangular.scratch, False, **SOLVE)
+adjoint_pair(FORWARD, BACKWARD)
 
 
 def half_solve(plan: Plan, up: bool, panels: Panels, b: Float[Array, "rows k"]):

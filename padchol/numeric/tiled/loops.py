@@ -73,8 +73,3 @@ def below_diagonal(a: jax.Array, b: jax.Array, k: int = 0) -> jax.Array:
 def t_product(a: jax.Array, b: jax.Array) -> jax.Array:
     """a^T b for few rows: a sum, because a product would be handed to a library."""
     return jnp.sum(a[:, :, None] * b[:, None, :], 0)
-
-
-def compiled() -> bool:
-    """Whether `one_function` is understood by this jaxlib. To be replaced by a probe."""
-    return True
