@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from padchol.symbolic.layout import Layout
+from padchol.symbolic.layout import QUAD, Layout
 from padchol.symbolic.schedule import Schedule
 from padchol.symbolic.supernodes import Supernodes, ramp
+from padchol.symbolic.unfold import read
 
 if TYPE_CHECKING:
     from padchol.plan import Plan
@@ -36,18 +37,23 @@ class Facts:
         arrays: dict[str, np.ndarray],
         started: float,
     ) -> Facts:
-        """Facts of an analysis; flops are those of the factorisation, multiply and add as two."""
+        """Facts of an analysis; flops are those of the factorisation, multiply and add as two.
+
+        Padded: as a CPU does them, in whole quads; in chunks: as an accelerator does.
+        """
         w, m = exact.width, exact.below
         size = np.repeat(w + m, w) - ramp(w)
         nnz_L = int(size.sum())
-        padded_entries = sum(b.fronts * (b.W * (b.W + 1) // 2 + b.W * b.M) for b in layout.bins)
-        padded_flops = float(sum(b.fronts * padded_front_flops(b.W, b.M) for b in layout.bins))
+        tiled = read(arrays["table"], layout.tiles.records).reshape(-1, 7)[:-1]
+        D, W = tiled[:, 1], QUAD * tiled[:, 2]
+        chunks = float(sum(b.fronts * padded_front_flops(b.W, b.M) for b in layout.bins))
         return Facts(
             {
                 "nnz_L": nnz_L,
                 "flops": float(np.sum(size.astype(float) ** 2)),
-                "padded_flops": padded_flops,
-                "padded_entries": padded_entries,
+                "padded_flops": float(padded_front_flops(W, D - W).sum()),
+                "padded_entries": int(np.sum(W * (W + 1) // 2 + W * (D - W))),
+                "padded_flops_in_chunks": chunks,
                 "levels": scheduled.levels,
                 "rounds": scheduled.rounds,
                 "bins": len(layout.bins),
@@ -62,10 +68,10 @@ class Facts:
         )
 
 
-def padded_front_flops(W: int, M: int) -> float:
-    """Flops of one padded front counted as those of L are: the sum of squared column lengths."""
-    columns = W + M - np.arange(W, dtype=float)
-    return float(np.sum(columns**2))
+def padded_front_flops(W: Any, M: Any) -> Any:
+    """Flops of padded fronts counted as those of L are: the sum of squared column lengths."""
+    w, D = np.asarray(W, float), np.asarray(W, float) + M
+    return w * D * D - D * w * (w - 1) + (w - 1) * w * (2 * w - 1) / 6
 
 
 def report(plan: Plan) -> str:

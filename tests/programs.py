@@ -7,17 +7,20 @@ from functools import partial
 import jax
 from jax.extend.core import jaxprs_in_params
 
-from padchol.numeric import binding
+from padchol.numeric import binding, fronts
+
+SWEEPS = {binding.sweep_p: binding._run, fronts.fronts_p: fronts._in_tiles}
 
 
 def equations(jaxpr):
-    """Every equation, those of inner programs included; a sweep counts as the loops it stands for.
+    """Every equation, those of inner programs included; a sweep counts as the loops it stands for
+    on a CPU.
 
     A program that occurs under several equations is counted at each.
     """
     for eqn in jaxpr.eqns:
         yield eqn
-        if eqn.primitive is binding.sweep_p:
+        if eqn.primitive in SWEEPS:
             yield from equations(expanded(eqn).jaxpr)
         for inner in jaxprs_in_params(eqn.params):
             yield from equations(inner)
@@ -26,10 +29,10 @@ def equations(jaxpr):
 def expanded(eqn):
     """The program of one sweep."""
     operands = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars]
-    return jax.make_jaxpr(partial(binding._run, **eqn.params))(*operands)
+    return jax.make_jaxpr(partial(SWEEPS[eqn.primitive], **eqn.params))(*operands)
 
 
 def sweeps(f, *args):
-    """Every sweep in the traced program of f."""
+    """Every sweep in the traced program of f, whichever form it takes."""
     jaxpr = jax.make_jaxpr(f)(*args).jaxpr
-    return [e.params["spec"] for e in equations(jaxpr) if e.primitive is binding.sweep_p]
+    return [e.params["spec"] for e in equations(jaxpr) if e.primitive in SWEEPS]

@@ -14,7 +14,7 @@ from jax import export
 from programs import equations
 
 import padchol
-from padchol.numeric import factorise
+from padchol.numeric import factorise, fronts
 from padchol.numeric.values import multiply
 from padchol.symbolic.schedule import MAX_BINS
 
@@ -37,47 +37,35 @@ def laplacian_plan(k: int):
     return plan, plan.values(A)
 
 
-def traced(k: int, density=log_density):
-    """(bins, jaxpr) of value_and_grad of a Gaussian log density on a k x k grid."""
+def traced_size(k: int, density) -> int:
+    """Equations of value_and_grad of a Gaussian log density on a k x k grid."""
     plan, a = laplacian_plan(k)
     f = jax.value_and_grad(lambda a, x: density(plan, a, x))
-    return len(plan.layout.bins), jax.make_jaxpr(f)(a, np.zeros(plan.n)).jaxpr
+    return sum(1 for _ in equations(jax.make_jaxpr(f)(a, np.zeros(plan.n)).jaxpr))
 
 
-def test_program_size_does_not_grow():
-    """Row 25: there are at most MAX_BINS bins, and per bin the traced program (sweeps counted as
-    the loops they stand for) is the same from 60^2 to 200^2 unknowns within 15 %; at 30^2, where
-    fewer columns are wide enough for a kernel in pieces, it is no larger."""
-    per_bin = {}
+@pytest.mark.parametrize("density", [log_density, marginal_likelihood])
+def test_program_size_does_not_grow(density):
+    """Row 25: the traced program, sweeps counted as the loops they stand for, has the same size
+    from 10^2 to 400^2 unknowns. Nothing is compiled."""
+    sizes = {k: traced_size(k, density) for k in (10, 30, 100, 400)}
+    assert len(set(sizes.values())) == 1, sizes
+    assert sizes[10] > 1000
+
+
+def test_bins_are_few():
+    """Row 25: in chunks, the program has at most MAX_BINS kernels a sweep."""
     for k in (30, 60, 100, 200):
-        bins, jaxpr = traced(k)
-        assert bins <= MAX_BINS
-        per_bin[k] = sum(1 for _ in equations(jaxpr)) / bins
-    large = [per_bin[k] for k in (60, 100, 200)]
-    assert max(large) <= 1.15 * min(large), per_bin
-    assert per_bin[30] <= min(large), per_bin
-
-
-@pytest.mark.slow
-def test_program_size_at_large_n():
-    """Row 25: from 100^2 to 400^2 unknowns the whole traced program of a density with logdet and
-    solve has the same size within 15 %; at 30^2 it is no larger. Nothing is compiled."""
-    size = {}
-    for k in (30, 100, 200, 400):
-        bins, jaxpr = traced(k, marginal_likelihood)
-        assert bins <= MAX_BINS
-        size[k] = sum(1 for _ in equations(jaxpr))
-    large = [size[k] for k in (100, 200, 400)]
-    assert max(large) <= 1.15 * min(large), size
-    assert size[30] <= min(large), size
+        assert len(laplacian_plan(k)[0].layout.bins) <= MAX_BINS
 
 
 def large_copies(text: str, entries: int) -> list[str]:
-    """Copies of at least so many entries in any computation but the entry, which runs once."""
+    """Copies of at least so many entries in any computation but those that run once: the entry, and
+    what it calls."""
     found, inside_entry = [], False
     for line in text.splitlines():
         if line.startswith(("ENTRY ", "%")):
-            inside_entry = line.startswith("ENTRY ")
+            inside_entry = line.startswith(("ENTRY ", "%fronts"))
         shape = re.search(r"= \(?\w+\[([\d,]*)\]\S* copy(-start)?\(", line)
         if shape and not inside_entry:
             dims = [int(d) for d in shape[1].split(",") if d]
@@ -93,14 +81,13 @@ def log_determinant_and_gradient(plan, a):
 @pytest.mark.parametrize("f", [factorise.factorise, log_determinant_and_gradient])
 def test_no_copy_of_a_buffer(f):
     """Row 34: inside the loops of the compiled factorisation, and of the selected inverse, nothing
-    larger than one chunk of fronts is copied: not the panel storage, nor a part of it that grows
-    with the matrix."""
+    larger than a tile is copied: not the panel storage, and not the scratch of one front."""
     plan, a = laplacian_plan(60)
     text = jax.jit(f).lower(plan, jnp.asarray(a)).compile().as_text()
     assert " while(" in text
-    chunk = max(bin.C * bin.D**2 for bin in plan.layout.bins)
-    assert 5 * chunk < plan.layout.length("panel")
-    assert large_copies(text, chunk + 1) == []
+    scratch = (plan.layout.tiles.W + plan.layout.tiles.M + 32) ** 2
+    assert 5 * scratch < plan.layout.tiles.panels
+    assert large_copies(text, 1000) == []
 
 
 def test_the_copy_detector_detects():
@@ -134,25 +121,23 @@ def test_equal_plans_share_one_trace():
 
 
 def test_equal_plans_share_inner_traces(monkeypatch):
-    """Row 25: eager calls, too, trace the kernels, one per bin, once for equal plans."""
+    """Row 25: eager calls, too, trace a sweep once for equal plans."""
     traces = []
-    kernel = factorise.cholesky_front
+    true = fronts.run_tiled
 
-    def counted(bin, args):
-        traces.append(bin.index)
-        return kernel(bin, args)
+    def counted(*args):
+        traces.append(None)
+        return true(*args)
 
-    monkeypatch.setattr(factorise, "cholesky_front", counted)
+    monkeypatch.setattr(fronts, "run_tiled", counted)
     A = support.grid(3, 5)
     first = padchol.analyze(A)
     jax.block_until_ready(padchol.cholesky(first, first.values(A)))
-    before = len(traces)
+    assert len(traces) == 1
     again = padchol.analyze(A)
     assert again is not first
     jax.block_until_ready(padchol.cholesky(again, 3 * again.values(A)))
-    assert 0 < before == len(traces)
-    bins = len(first.layout.bins)
-    np.testing.assert_array_equal(np.bincount(traces), np.full(bins, before // bins))
+    assert len(traces) == 1
 
 
 @pytest.mark.parametrize("precision", ["float32"], indirect=True)

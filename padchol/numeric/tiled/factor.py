@@ -87,14 +87,18 @@ def _eliminate(front: Front, b, Y, R):
 
 
 def pivot_block(a):
-    """L^T and L^-T of one symmetric QUAD x QUAD block, of which the upper triangle is read."""
-    size = range(QUAD)
-    L = [[jnp.zeros((), a.dtype)] * QUAD for _ in size]
-    X = [[jnp.zeros((), a.dtype)] * QUAD for _ in size]
+    """L^T and L^-T of one symmetric QUAD x QUAD block, of which the upper triangle is read.
+
+    A pivot that is not positive becomes NaN on the diagonal of L, and zero in what follows from it:
+    other fronts meet finite numbers only, so that what is masked by a product stays masked.
+    """
+    size, zero = range(QUAD), jnp.zeros((), a.dtype)
+    L, X = ([[zero] * QUAD for _ in size] for _ in range(2))
     for j in size:
         rest = [a[j, i] - sum(L[i][k] * L[j][k] for k in range(j)) for i in range(j, QUAD)]
-        L[j][j] = jnp.sqrt(rest[0])
-        X[j][j] = 1 / L[j][j]
+        root, sound = jnp.sqrt(rest[0]), rest[0] > 0
+        L[j][j] = lax.select(sound, root, jnp.full_like(root, jnp.nan))
+        X[j][j] = lax.select(sound, 1 / root, zero)
         for i in range(j + 1, QUAD):
             L[i][j] = rest[i - j] * X[j][j]
     for j in size:
