@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from padchol.symbolic.unfold import front_rows
+from padchol.symbolic.layout import LANES, QUAD
+from padchol.symbolic.unfold import front_rows, read
 
 
 def laid_out(plan, kind, ends, values):
@@ -40,3 +41,37 @@ def above(bin):
 def counting(plan, kind):
     row, column = places(plan, kind)
     return (row < plan.n) & (column < plan.n)
+
+
+def tiled_panels(plan):
+    """Of every place of the tiled panel storage: its front (-1: of none), and its row and column
+    within the front, pivots first."""
+    tiles = plan.layout.tiles
+    front, row, column = np.full((3, tiles.panels), -1)
+    for f, record in enumerate(records(plan)):
+        panel, D, quads = record[:3]
+        c, r, k = np.indices((quads, D, QUAD)).reshape(3, -1)
+        mine = slice(panel, panel + c.size)
+        assert (front[mine] == -1).all()
+        front[mine], row[mine], column[mine] = f, r, QUAD * c + k
+    assert (front[:LANES] == -1).all()
+    return front, row, column
+
+
+def records(plan):
+    """(fronts, 7): panel, D, quads, rows below, pivot, rows, moves."""
+    tiles = plan.layout.tiles
+    return read(plan.table, tiles.records).reshape(-1, 7)[: tiles.fronts]
+
+
+def tiled_parts(plan):
+    """Masks of the tiled panel storage: what lies above a diagonal, padded rows below, and what
+    belongs to no front."""
+    front, row, column = tiled_panels(plan)
+    w, m = QUAD * records(plan)[front, 2], records(plan)[front, 3]
+    idle = front < 0
+    real = np.zeros(idle.size, bool)
+    real[read(plan.table, plan.layout.tiles.unit)] = True  # padded pivots
+    padded = np.isin(column + 1e9 * front, (column + 1e9 * front)[real])
+    above = ~idle & (row < column) & ~padded
+    return above, ~idle & (row >= w + m) & ~padded, idle

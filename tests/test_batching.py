@@ -17,6 +17,7 @@ import padchol
 from padchol.numeric import factorise, solve
 from padchol.numeric import sweep as sweep_module
 from padchol.numeric.binding import sweep
+from padchol.numeric.chunks import to_chunks
 from padchol.numeric.sweep import Sweep
 
 
@@ -130,6 +131,7 @@ def test_a_sweep_of_vectors_is_batched_as_columns():
     panels are batched too, the batch is folded."""
     _, plan, a = support.case("band")
     panels, _ = factorise.factorise(plan, jnp.asarray(a))
+    panels = to_chunks(plan.layout, plan.table, "panel", panels, ones=True)
     spec = with_vectors(plan)
     rng = np.random.default_rng(0)
     b, shift = jnp.asarray(rng.normal(size=(2, 3, *spec.stored("pivots"))))

@@ -7,24 +7,27 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import support
-from storages import above, counting, laid_out, places
+from storages import laid_out, tiled_parts
 
 import padchol
-from padchol.numeric import binding, factorise, solve
+from padchol.numeric import binding, factorise, fronts, solve
 from padchol.numeric import sweep as sweeps
-from padchol.symbolic.layout import BLOCK
+from padchol.symbolic.layout import BLOCK, LANES
+from padchol.symbolic.unfold import read
 
 
 class Poison:
     """Puts `value` wherever nothing that counts may be read, and 1e30 where it must meet a zero.
 
-    value (NaN, too), under every sweep that JAX makes of one, in storages and leaves that go in:
-    both ends and padded fronts, their pivots included; and all of a leaf that comes out, before it
-    is written. In the panels of A and of its tangents, also what lies above the diagonal.
+    value (NaN, too), under every sweep in chunks that JAX makes of one, in storages and leaves that
+    go in: both ends and padded fronts, their pivots included; and all of a leaf that comes out,
+    before it is written. In the tiled panels of A and of its tangents, what lies above the diagonal
+    and in front of the first; in tiled vectors, the trash.
 
-    1e30: padded rows below of the panels of A, which meet zeros read below; padded pivots of a
-    vector, which meet zeros of L. Neither may be NaN, as NaN times zero is NaN. What remains has to
-    be as it is: the pivot columns of padding in a real front, which are those of the identity.
+    1e30: padded rows below of the panels of A, which meet zeros read below (in chunks; on tiles
+    they stay zero, as does what lies behind the last panel); padded pivots of a vector, which meet
+    zeros of L. Neither may be NaN, as NaN times zero is NaN. What remains has to be as it is: the
+    pivot columns of padding in a real front, which are those of the identity.
     """
 
     def __init__(self, plan, value: float, patch):
@@ -34,10 +37,10 @@ class Poison:
             kind: laid_out(plan, kind, True, lambda bin, rows: rows[:, :1, None] == n)
             for kind in ("panel", "update", "pivots", "rows")
         }
-        self.above = laid_out(plan, "panel", False, lambda bin, rows: above(bin))
-        row = laid_out(plan, "panel", -1, lambda bin, rows: np.arange(bin.D)[:, None] - bin.W)
-        self.below = (row >= 0) & (places(plan, "panel")[0] == n)
-        self.padded_pivots = ~counting(plan, "pivots")
+        self.above, self.below, ends = tiled_parts(plan)
+        self.above[:LANES] = ends[:LANES]
+        self.padded_pivots = np.ones(plan.layout.tiles.pivots, bool)
+        self.padded_pivots[read(plan.table, plan.layout.tiles.location)] = False
         self.true = binding.run, sweeps._chunk, factorise.to_panels, solve.to_pivots
         patch.setattr(binding, "run", self.run)
         patch.setattr(sweeps, "_chunk", self.chunk)
@@ -75,19 +78,23 @@ class Poison:
     def to_panels(self, plan, a, pivots=0):
         self.starts += 1
         x = jnp.where(self.above, self.value, self.true[2](plan, a, pivots))
-        return jnp.where(self.below, 1e30, x) if pivots else x
+        return jnp.where(self.below, 1e30, x) if pivots and not fronts.TILED else x
 
     def to_pivots(self, plan, v):
         self.starts += 1
-        return jnp.where(self.padded_pivots[:, None], 1e30, self.true[3](plan, v))
+        x = jnp.where(self.padded_pivots[:, None], 1e30, self.true[3](plan, v))
+        return x.at[0].set(self.value)
 
 
+@pytest.mark.parametrize("tiled", [True, False], ids=["tiled", "in chunks"])
 @pytest.mark.parametrize("name", ["disconnected", pytest.param("grid2", marks=pytest.mark.slow)])
-def test_padding_never_leaks(name, monkeypatch):
+def test_padding_never_leaks(name, tiled, monkeypatch):
     """Row 20: NaN and 1e30 in padding, trash and unwritten memory change no bit of any result.
 
     What they replace, and what cannot be replaced: see `Poison`.
     """
+    monkeypatch.setattr(fronts, "TILED", tiled)
+    jax.clear_caches()
     _, plan, a = support.case(name)
     b = support.right_hand_side(plan)
     direction = support.random_like(a, 3)
@@ -112,7 +119,7 @@ def test_padding_never_leaks(name, monkeypatch):
         assert min(poison.sweeps, poison.outputs, poison.starts) > 4
         assert poison.idle["panel"].sum() > 2 * BLOCK  # padded fronts, not only both ends
         assert poison.below.any()
-        assert np.any(poison.padded_pivots & ~poison.idle["pivots"])
+        assert poison.padded_pivots.sum() > 1
         for x, y in zip(found, clean, strict=True):
             assert np.isfinite(y).all()
             np.testing.assert_array_equal(x, y)

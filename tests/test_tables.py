@@ -196,11 +196,12 @@ def test_every_entry_of_every_update_moves_once_into_its_place(S, relaxed, entri
 @pytest.mark.parametrize("order", ["natural", "auto"])
 def test_plan_tables_lie_within_the_flat_array_and_are_int32(order):
     plan = padchol.analyze(oracle.spd(oracle.shuffled(oracle.grid(9, 9), 0)), order=order)
-    owners = [plan.layout, plan.layout.tiles, *plan.layout.bins, *(bin.blocks for bin in plan.layout.bins)]
+    bins = plan.layout.bins
+    owners = [plan.layout, plan.layout.tiles, *bins, *(bin.blocks for bin in bins)]
     fields = [x for owner in owners if owner is not None for x in vars(owner).values()]
     sections = sorted(x for x in fields if isinstance(x, Section))
     assert plan.table.dtype == np.int32
-    assert len(sections) >= 5 + 2 * len(plan.layout.bins)
+    assert len(sections) >= 12 + 3 * len(bins)
     assert (sections[0].start, sum(sections[-1])) == (0, plan.table.size)
     assert all(a.start + a.size == b.start for a, b in itertools.pairwise(sections))
 

@@ -12,14 +12,15 @@ from padchol.symbolic.layout import QUAD, BinLayout, Kind, Layout, Section
 
 
 def to_chunks(layout: Layout, table, kind: Kind, x: jax.Array, ones: bool) -> jax.Array:
-    """A tiled storage (lead..., length[, k]) as one of the bins; `ones` on padded pivots."""
+    """A tiled storage (lead..., length[, k]) as one of the bins; panels with `ones` on the diagonal of
+    padded pivots."""
     axis = x.ndim - (2 if kind == "pivots" else 1)
     parts = [_filled(x, axis, layout.start(kind, 0))] if layout.bins else []
     for bin in layout.bins:
         at, real, unit = _places(layout, table, bin, kind)
         mask = real.reshape(-1, *(1,) * (x.ndim - axis - 1))
         found = jnp.where(mask, jnp.take(x, at, axis, mode="clip"), 0)
-        parts.append(found + unit.astype(x.dtype) if ones and kind == "panel" else found)
+        parts.append(found + unit.astype(x.dtype) if ones else found)
     tail = layout.length(kind) - layout.start(kind, len(layout.bins))
     return jnp.concatenate([*parts, _filled(x, axis, tail)], axis)
 
@@ -51,7 +52,8 @@ def _places(layout: Layout, table, bin: BinLayout, kind: Kind):
     panel, D, quads, _, pivot = (mine[:, i, None] for i in range(5))
     if kind == "pivots":
         column = np.arange(bin.W, dtype=np.int32)
-        return (pivot + column).reshape(-1), (column < QUAD * quads).reshape(-1), None
+        at, real = (pivot + column).reshape(-1), (column < QUAD * quads).reshape(-1)
+        return at, real, ~real
     panel, D, quads = panel[..., None], D[..., None], quads[..., None]
     r, c = np.indices((bin.D, bin.W), np.int32)
     w = QUAD * quads

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import cast
 
 import jax
 from jax.core import ShapedArray
@@ -28,7 +29,7 @@ fronts_p = Primitive("padchol_fronts")
 
 @dataclass(frozen=True)
 class Routine:
-    """A sweep in two forms; see `sweep.Sweep` for the fields, `tiled.fronts` for tiled kernels."""
+    """A sweep in two forms, in the place of a kernel; see `sweep.Sweep` for the fields, `tiled.fronts` for tiled kernels."""
 
     chunk: Kernel
     tiled: Callable | None
@@ -37,6 +38,9 @@ class Routine:
     node: Kind
     takes: tuple[Kind, ...] = ()
     linear: tuple[bool, ...] = (False,)
+
+    def __call__(self, *args):
+        return self.chunk(*args)
 
 
 def apply(routine: Routine, plan: Plan, storage: jax.Array, *leaves: jax.Array) -> jax.Array:
@@ -60,7 +64,7 @@ def apply(routine: Routine, plan: Plan, storage: jax.Array, *leaves: jax.Array) 
 
 def _in_chunks(table, storage, *leaves, spec: Sweep):
     def chunks(kind, x, linear):
-        return to_chunks(spec.layout, table, kind, x, ones=not linear)
+        return to_chunks(spec.layout, table, kind, x, ones=kind == "panel" and not linear)
 
     kinds = (spec.node, *spec.takes)
     node, *read = map(chunks, kinds, (storage, *leaves), spec.linear)
@@ -124,7 +128,7 @@ ad.primitive_jvps[fronts_p] = _jvp
 def _transpose(cotangent, table, storage, *leaves, spec: Sweep):
     assert ad.is_undefined_primal(storage)
     assert not any(map(ad.is_undefined_primal, leaves))
-    adjoint = _ADJOINT[spec.kernel]
+    adjoint = _ADJOINT[cast(Routine, spec.kernel)]
     spec = replace(spec, kernel=adjoint, up=adjoint.up)
     cotangent = ad.instantiate_zeros(cotangent)
     return [None, fronts_p.bind(table, cotangent, *leaves, spec=spec), *(None for _ in leaves)]

@@ -53,7 +53,8 @@ class Front(NamedTuple):
 def front_at(tiles: Tiles, table, f, column) -> Front:
     """The f-th front."""
     record = get(table, (tiles.records.start + f * RECORD,), (2 * RECORD,))
-    return Front(table, tiles, column, *(record[i] for i in range(RECORD)), record[2 * RECORD - 1])
+    fields = (*(record[i] for i in range(RECORD)), record[2 * RECORD - 1])
+    return Front._make((table, tiles, column, *fields))
 
 
 def load_transposed(front: Front, panels, offset, Y, c, start, column):

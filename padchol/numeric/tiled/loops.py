@@ -65,9 +65,9 @@ def whole(count: Any, size: int) -> jax.Array:
     return lax.div(count + (size - 1), jnp.asarray(size, np.int32))
 
 
-def below_diagonal(a: jax.Array, b: jax.Array, k: int = 0) -> jax.Array:
-    """The lower triangle of a, from the k-th diagonal on, and what is above of b."""
-    return lax.select(jnp.asarray(np.tri(*a.shape, k, dtype=bool)), a, b)
+def below_diagonal(a: jax.Array, b: jax.Array) -> jax.Array:
+    """The lower triangle of a, and what is above it of b."""
+    return lax.select(jnp.asarray(np.tri(a.shape[0], dtype=bool)), a, b)
 
 
 def t_product(a: jax.Array, b: jax.Array) -> jax.Array:

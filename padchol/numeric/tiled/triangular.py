@@ -105,7 +105,7 @@ def rows(front: Front, t):
 
 def substitute(L, b):
     """L^-1 b for one square."""
-    scale, found = 1 / jnp.diagonal(L), []
+    scale, found = [1 / L[i, i] for i in range(QUAD)], []
     for i in range(QUAD):
         found.append((b[i] - sum(L[i, j] * found[j] for j in range(i))) * scale[i])
     return jnp.stack(found)
@@ -113,7 +113,7 @@ def substitute(L, b):
 
 def substitute_t(L, b):
     """L^-T b for one square."""
-    scale, found = 1 / jnp.diagonal(L), [b[0]] * QUAD
+    scale, found = [1 / L[i, i] for i in range(QUAD)], [b[0]] * QUAD
     for i in reversed(range(QUAD)):
         found[i] = (b[i] - sum(L[j, i] * found[j] for j in range(i + 1, QUAD))) * scale[i]
     return jnp.stack(found)

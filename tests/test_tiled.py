@@ -1,0 +1,162 @@
+"""Fronts on tiles, as a CPU runs them: against the same routines in chunks, and what XLA makes of
+them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import support
+from storages import tiled_parts
+
+import padchol
+from padchol.numeric import factorise, fronts, selinv, solve
+from padchol.numeric.tiled.loops import get, loop, one_function, put, t_product, whole
+from padchol.numeric.tiled.run import COLUMNS
+from padchol.numeric.values import to_panels, to_pivots
+
+CASES = (
+    "grid2",
+    "grid3",
+    "band",
+    "arrow_first",
+    "arrow_last",
+    "forest",
+    "dense",
+    "disconnected",
+    "diagonal",
+    "scattered",
+    "tall",
+)
+
+
+def case(name):
+    if name == "tall":  # updates of more rows than a band, pivots of more columns than a tile
+        A = support.grid(8, 8, 8)
+        plan = padchol.analyze(A)
+        return plan, plan.values(A)
+    return support.case(name)[1:]
+
+
+def both_forms(routine, plan, storage, *leaves):
+    """Run on tiles, and in chunks."""
+    chunks = replace(routine, tiled=None)
+    return (fronts.apply(form, plan, storage, *leaves) for form in (routine, chunks))
+
+
+def lower_of(plan, panels):
+    """What counts of a panel storage."""
+    above, padded, idle = tiled_parts(plan)
+    return np.where(above | padded | idle, 0, panels)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_factor_and_selected_inverse(name, precision):
+    """Row 15: both forms give the same panels of L, inverse of the pivots included, and of Z."""
+    plan, a = case(name)
+    a = jnp.asarray(a, precision)
+    tolerance = 200 * np.finfo(precision).eps
+    tiled, chunks = both_forms(factorise.CHOLESKY, plan, to_panels(plan, a, pivots=1))
+    _, _, idle = tiled_parts(plan)
+    assert support.relative(np.where(idle, 0, tiled), np.where(idle, 0, chunks)) < tolerance
+    tiled, chunks = both_forms(selinv.INVERSE, plan, chunks)
+    assert support.relative(lower_of(plan, tiled), lower_of(plan, chunks)) < tolerance
+
+
+@pytest.mark.parametrize("k", [1, 3, COLUMNS, COLUMNS + 5])
+@pytest.mark.parametrize("name", ["grid2", "arrow_first", "disconnected", "tall"])
+def test_half_solves(name, k):
+    """Row 15: both forms give the same half solves, whatever the number of columns."""
+    plan, a = case(name)
+    panels, _ = factorise.factorise(plan, jnp.asarray(a))
+    b = np.random.default_rng(0).normal(size=(plan.n, k))
+    stored = to_pivots(plan, jnp.asarray(b))
+    for routine in (solve.FORWARD, solve.BACKWARD):
+        tiled, chunks = both_forms(routine, plan, stored, panels)
+        assert support.relative(tiled[1:], chunks[1:]) < 1e-13
+
+
+def test_a_batch_of_all_routines():
+    """Row 24: members follow one another; panels shared or each their own."""
+    plan, a = case("grid2")
+    values = jnp.asarray(a) * jnp.asarray([1.0, -1.0, 2.0])[:, None]  # the second fails
+    b = jnp.asarray(np.random.default_rng(0).normal(size=(3, plan.n)))
+
+    def f(a, b):
+        F = padchol.cholesky(plan, a)
+        return F.info, F.logdet(), F.solve(b), F.selected_inverse(), F.solve_Lt(b)
+
+    found = jax.jit(jax.vmap(f))(values, b)
+    for i in (0, 2):
+        for x, y in zip(found, f(values[i], b[i]), strict=True):
+            np.testing.assert_allclose(x[i], y, rtol=1e-13, atol=1e-13)
+    assert found[0][1] != 0
+    assert all(np.isnan(x[1]).all() for x in found[1:])
+
+
+@pytest.mark.parametrize("order", ["natural", "auto"])
+def test_a_failed_pivot_stays_where_it_is(order):
+    """Row 12: other fronts keep what they are, so that `info` names the first pivot that fails."""
+    A = sp.block_diag([support.grid(5, 5) for _ in range(3)], format="csc")
+    plan = padchol.analyze(A, order=order)
+    a = plan.values(A)
+    sound, _ = factorise.factorise(plan, jnp.asarray(a))
+    broken = a.copy()
+    broken[(plan.rows == plan.cols) & (plan.rows == 30)] = -1.0
+    panels, info = factorise.factorise(plan, jnp.asarray(broken))
+    assert int(info) == 31 or order != "natural"
+    assert int(info) in range(26, 51)  # in the second block
+    untouched = [t for t, site in enumerate(plan.perm) if site // 25 != 1]
+    kept = factorise.diagonal(plan, panels)[np.array(untouched)]
+    np.testing.assert_array_equal(kept, factorise.diagonal(plan, sound)[np.array(untouched)])
+
+
+def test_values_closed_over():
+    """Row 21: constants instead of arguments compile as well (XLA would move them inside)."""
+    plan, a = case("band")
+    expected = np.linalg.slogdet(np.asarray(support.symmetric(plan, a)))[1]
+    np.testing.assert_allclose(jax.jit(lambda: padchol.cholesky(plan, a).logdet())(), expected)
+    b = np.ones(plan.n)
+    F = padchol.cholesky(plan, jnp.asarray(a))
+    np.testing.assert_allclose(jax.jit(lambda: F.solve(b))(), F.solve(b), rtol=1e-14)
+
+
+def test_xla_compiles_one_function():
+    """The mark is understood: what cannot be in such a function is refused."""
+
+    def scatter(x):
+        return x.at[jnp.array([1, 2])].add(x[:2], mode="drop")
+
+    x = jnp.ones(8)
+    jax.jit(scatter).lower(x).compile()
+    with pytest.raises(jax.errors.JaxRuntimeError, match="UNIMPLEMENTED"):
+        jax.jit(one_function(scatter)).lower(x).compile()
+
+
+def test_nothing_stays_apart():
+    """Everything is inlined into the one function: no call is left in what XLA is given."""
+    plan, a = case("grid2")
+    b = jnp.ones((plan.n, 2))
+    panels, _ = factorise.factorise(plan, jnp.asarray(a))
+    for lowered in (
+        factorise.factorise.lower(plan, jnp.asarray(a)),
+        selinv.selected_inverse.lower(plan, jnp.asarray(a), panels),
+        solve.solve_system.lower(plan, jnp.asarray(a), panels, b),
+    ):
+        text = lowered.as_text()
+        marked = [line for line in text.splitlines() if "call @" in line and "small_call" in line]
+        assert marked
+        assert all("call @fronts" in line for line in marked), marked
+
+
+def test_loops():
+    x = jnp.arange(20.0).reshape(4, 5)
+    assert float(loop(2, 5, lambda i, s: s + i, 0.0)) == 9
+    np.testing.assert_array_equal(get(x, (1, 2), (2, 2)), x[1:3, 2:4])
+    np.testing.assert_array_equal(put(x, jnp.zeros((1, 2)), (3, 1))[3, 1:3], 0)
+    np.testing.assert_allclose(t_product(x, x), x.T @ x)
+    assert [int(whole(jnp.asarray(n, jnp.int32), 4)) for n in (0, 1, 4, 5)] == [0, 1, 1, 2]

@@ -1,0 +1,108 @@
+"""The tables of the tiled fronts against what they stand for, entry by entry."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import support
+from storages import records, tiled_panels
+
+import padchol
+from padchol.symbolic.layout import BAND, QUAD
+from padchol.symbolic.unfold import panel_places, read
+
+CASES = (
+    "grid2",
+    "grid3",
+    "band",
+    "arrow_first",
+    "arrow_last",
+    "forest",
+    "dense",
+    "disconnected",
+    "diagonal",
+    "scattered",
+)
+
+
+def plan_of(name):
+    if name == "tall":  # updates of more rows than a band
+        return padchol.analyze(support.grid(8, 8, 8))
+    return support.case(name)[1]
+
+
+def fronts(plan):
+    """Plan positions of the pivots and of the rows below of each front."""
+    tiles, n = plan.layout.tiles, plan.n
+    position = np.full(tiles.pivots, n)
+    position[read(plan.table, tiles.location)] = np.arange(n)
+    below = position[read(plan.table, tiles.rows)]
+    for _, D, quads, m, pivot, start, _ in records(plan):
+        pivots = position[pivot : pivot + QUAD * quads]
+        assert (below[start + m : start + D - QUAD * quads] == n).all()
+        yield pivots[pivots < n], below[start : start + m]
+
+
+@pytest.mark.parametrize("name", [*CASES, "tall"])
+def test_fronts_hold_the_pattern(name):
+    """Pivots partition the columns; each column of L has its rows in the front of its pivot."""
+    plan = plan_of(name)
+    indices, indptr = plan.factor_pattern()
+    found = np.zeros(plan.n, int)
+    for pivots, below in fronts(plan):
+        found[pivots] += 1
+        stored = np.concatenate([pivots, below])
+        for j in pivots:
+            assert np.isin(indices[indptr[j] : indptr[j + 1]], stored).all()
+    assert (found == 1).all()
+
+
+@pytest.mark.parametrize("name", [*CASES, "tall"])
+def test_moves_carry_each_entry_once(name):
+    """Every entry on and below the diagonal of every update is moved exactly once, to its place in
+    the panel of the front whose pivot its column is; moves of a front come band by band."""
+    plan = plan_of(name)
+    tiles, n = plan.layout.tiles, plan.n
+    row, column = panel_places(plan.layout, plan.table)
+    start = records(plan)[0, 0]
+    place = {}
+    for at, (i, j) in enumerate(zip(row, column, strict=True), start):
+        if i < n and j < n:
+            place[i, j] = at
+    moves = read(plan.table, tiles.moves).reshape(-1, 4)
+    ends = [*records(plan)[:, 6], len(moves)]
+    tall = 0
+    for f, (_, below) in enumerate(fronts(plan)):
+        counted = np.zeros((below.size, below.size), int)
+        bands = moves[ends[f] : ends[f + 1], 0] // BAND
+        assert (np.diff(bands) >= 0).all()
+        tall = max(tall, below.size)
+        for top, left, code, target in moves[ends[f] : ends[f + 1]]:
+            rows = top + np.arange(code // 2**QUAD + 1)
+            assert np.unique(rows // BAND).size == 1
+            for c in np.flatnonzero(code % 2**QUAD >> np.arange(QUAD) & 1):
+                k = left - QUAD + c
+                for q, t in enumerate(rows):
+                    if t >= k:
+                        counted[t, k] += 1
+                        assert place[below[t], below[k]] == target + QUAD * q + c
+        np.testing.assert_array_equal(np.tril(counted), np.tril(np.ones_like(counted)))
+    if name == "tall":
+        assert tall > BAND
+
+
+def test_places_of_panels():
+    """`panel_places` against the layout spelled out."""
+    plan = plan_of("grid2")
+    front, r, c = tiled_panels(plan)
+    row, column = panel_places(plan.layout, plan.table)
+    kept = front >= 0
+    front, r, c = front[kept], r[kept], c[kept]
+    for f, (pivots, below) in enumerate(fronts(plan)):
+        w = QUAD * records(plan)[f, 2]
+        own = np.full(w, plan.n)
+        own[: pivots.size] = pivots
+        stored = np.concatenate([own, below, np.full(QUAD, plan.n)])
+        mine = front == f
+        np.testing.assert_array_equal(row[mine], stored[r[mine]])
+        np.testing.assert_array_equal(column[mine], own[c[mine]])
