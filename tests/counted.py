@@ -33,10 +33,14 @@ def of_plan(plan: padchol.Plan) -> dict[str, float]:
     facts, bins = plan.stats, plan.layout.bins
     blocks = sum(bin.blocks.source.size for bin in bins if bin.blocks)
     moved = BLOCK**2 * blocks + sum(bin.entries.size for bin in bins)
+    tiles = plan.layout.tiles
     return {
         "padded flops / flops": facts["padded_flops"] / facts["flops"],
         "padded entries / nnz(L)": facts["padded_entries"] / plan.nnz_L,
-        "moved entries / nnz(L)": moved / plan.nnz_L,
+        "padded flops in chunks / flops": facts["padded_flops_in_chunks"] / facts["flops"],
+        "stored entries / nnz(L)": tiles.panels / plan.nnz_L,
+        "moved entries / nnz(L)": 4 * tiles.moves.size / plan.nnz_L,
+        "moved entries in chunks / nnz(L)": moved / plan.nnz_L,
         "table bytes / nnz(L)": facts["bytes"] / plan.nnz_L,
         "chunks": sum(bin.chunks for bin in bins),
         "loops of a sweep": plan.layout.rounds * len(bins),

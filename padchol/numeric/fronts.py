@@ -29,7 +29,12 @@ fronts_p = Primitive("padchol_fronts")
 
 @dataclass(frozen=True)
 class Routine:
-    """A sweep in two forms, in the place of a kernel; see `sweep.Sweep` for the fields, `tiled.fronts` for tiled kernels."""
+    """A sweep in two forms, which takes the place of a kernel.
+
+    chunk             on a chunk of padded fronts, see `sweep`
+    tiled, scratch    on one front, see `tiled.fronts`, and the arrays it works in; None: no such form
+    The other fields are those of `sweep.Sweep`.
+    """
 
     chunk: Kernel
     tiled: Callable | None
