@@ -14,11 +14,12 @@ from jax.extend.core import jaxprs_in_params
 from programs import sweeps
 
 import padchol
-from padchol.numeric import factorise, solve
+from padchol.numeric import factorise, fronts, solve
 from padchol.numeric import sweep as sweep_module
 from padchol.numeric.binding import sweep
 from padchol.numeric.chunks import to_chunks
 from padchol.numeric.sweep import Sweep
+from padchol.symbolic.layout import INT32_MAX
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,19 @@ def test_a_huge_batch_is_never_folded_beyond_int32():
             assert spec.lead[axis] % size == 0
             spec = replace(spec, lead=(*spec.lead[:axis], size, *spec.lead[axis + 1 :]))
         assert np.prod(spec.lead) * plan.layout.length("panel") <= sweep_module.FOLDED
+
+
+def test_what_is_left_to_chunks():
+    """Row 18: batches whose addresses pass int32, and leaves with one of two batch axes."""
+    _, plan, _ = support.case("grid2")
+    spec = sweep_module.Sweep(plan.layout, factorise.CHOLESKY, True, "panel")
+    largest = INT32_MAX // plan.layout.tiles.panels
+    assert fronts._fits_tiles(spec)
+    assert fronts._fits_tiles(replace(spec, lead=(largest,)))
+    assert not fronts._fits_tiles(replace(spec, lead=(2, largest)))
+    spec = replace(spec, lead=(2, 3), takes=("panel",))
+    for mask, fits in (((True, True), True), ((False, False), True), ((True, False), False)):
+        assert fronts._fits_tiles(replace(spec, batched=(mask,))) == fits
 
 
 def loops_outside_sweeps(jaxpr):

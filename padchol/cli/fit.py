@@ -1,6 +1,6 @@
 """fit: the constants of the cost model, measured on this machine.
 
-Plans of several grids under several amalgamations are timed; the times are explained, by least
+Plans of several grids under several amalgamations are timed, in chunks; the times are explained, by least
 squares with weights 1 / time and no negative price, as a sum of counted things. What comes out is
 printed as the `CostModel` to put into `padchol/symbolic/costs.py`.
 """
@@ -92,10 +92,12 @@ def main(args: argparse.Namespace) -> int:
     import jax
     import jax.numpy as jnp
 
+    from padchol.numeric import fronts
     from padchol.numeric.factorise import factorise
     from padchol.plan import analyze
 
     jax.config.update("jax_enable_x64", True)
+    fronts.TILED = False  # the prices are those of chunks
     model = CostModel()
     counts, times = [], []
     for name in GRIDS:

@@ -12,8 +12,8 @@ from padchol.symbolic.layout import QUAD, BinLayout, Kind, Layout, Section
 
 
 def to_chunks(layout: Layout, table, kind: Kind, x: jax.Array, ones: bool) -> jax.Array:
-    """A tiled storage (lead..., length[, k]) as one of the bins; with `ones`, the diagonal of padded
-    pivots is 1."""
+    """A tiled storage (lead..., length[, k]) as one of the bins; `ones` on the diagonal of padded
+    pivots."""
     axis = x.ndim - (2 if kind == "pivots" else 1)
     parts = [_filled(x, axis, layout.start(kind, 0))] if layout.bins else []
     for bin in layout.bins:

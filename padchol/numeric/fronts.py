@@ -6,6 +6,7 @@ Both forms have the same storages, those of `symbolic.tiles`. Derivatives are th
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import cast
@@ -20,7 +21,7 @@ from padchol.numeric.chunks import from_chunks, to_chunks
 from padchol.numeric.sweep import Kernel, Sweep
 from padchol.numeric.tiled.run import run as run_tiled
 from padchol.plan import Plan
-from padchol.symbolic.layout import Kind
+from padchol.symbolic.layout import INT32_MAX, Kind
 
 TILED = True  # False: in chunks on a CPU, too
 
@@ -32,7 +33,7 @@ class Routine:
     """A sweep in two forms, which takes the place of a kernel.
 
     chunk             on a chunk of padded fronts, see `sweep`
-    tiled, scratch    on one front, see `tiled.fronts`, and the arrays it works in; None: no such form
+    tiled, scratch    on one front, see `tiled.fronts`, and the arrays it works in; or None
     The other fields are those of `sweep.Sweep`.
     """
 
@@ -78,10 +79,17 @@ def _in_chunks(table, storage, *leaves, spec: Sweep):
 
 
 def _in_tiles(table, storage, *leaves, spec: Sweep):
-    """A leaf with some of the batch axes only is left to the chunks."""
-    if not TILED or any(len(set(mask)) > 1 for mask in spec.batched):
+    if not TILED or not _fits_tiles(spec):
         return _in_chunks(table, storage, *leaves, spec=spec)
     return run_tiled(spec, spec.kernel.tiled, spec.kernel.scratch, table, storage, leaves)
+
+
+def _fits_tiles(spec: Sweep) -> bool:
+    """A batch whose addresses pass int32, and leaves with some of the batch axes only, are left to
+    the chunks."""
+    tiles = spec.layout.tiles
+    fits = math.prod(spec.lead) * max(tiles.panels, tiles.pivots) <= INT32_MAX
+    return fits and all(len(set(mask)) <= 1 for mask in spec.batched)
 
 
 @functools.lru_cache(maxsize=256)

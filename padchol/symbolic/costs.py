@@ -1,7 +1,9 @@
 """The cost model: nanoseconds of padded fronts and of steps.
 
 Every constant was measured on 2 cores of an AVX-512 server, float64, jaxlib 0.10.2
-(tests/bench/NOTES.md says how); only their ratios matter to a plan.
+(tests/bench/NOTES.md says how); only their ratios matter to a plan. They are those of chunks, which
+accelerators and derivatives use; on tiles the optimum is so flat that the same fronts serve
+(experiment 19).
 """
 
 from __future__ import annotations
