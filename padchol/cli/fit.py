@@ -1,8 +1,8 @@
 """fit: the constants of the cost model, measured on this machine.
 
-Plans of several grids under several amalgamations are timed, in chunks; the times are explained, by least
-squares with weights 1 / time and no negative price, as a sum of counted things. What comes out is
-printed as the `CostModel` to put into `padchol/symbolic/costs.py`.
+Plans of several grids under several amalgamations are timed, in chunks; the times are explained, by
+least squares with weights 1 / time and no negative price, as a sum of counted things. What comes
+out is printed as the `CostModel` to put into `padchol/symbolic/costs.py`.
 """
 
 from __future__ import annotations
