@@ -40,6 +40,7 @@ def sampled(kernel, start, key, count):
     return jax.lax.scan(one, kernel.init(start), jax.random.split(key, count))[1]
 
 
+@pytest.mark.slow
 def test_hmc_over_a_hyperparameter():
     kernel = blackjax.hmc(log_posterior, 0.6, jnp.array([0.3]), num_integration_steps=4)
     run = lambda grid, key: (jax.lax.map(log_posterior, grid), sampled(kernel, 0.0, key, 1500))

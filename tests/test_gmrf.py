@@ -48,6 +48,7 @@ def test_log_density():
     np.testing.assert_allclose(GMRF(PLAN, PLAN.values(Q)).log_prob(x[0, 0]), zero, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_log_density_derivatives():
     x = jnp.asarray(np.random.default_rng(0).normal(size=n))
     support.check_gradients(lambda s: field(s * LOC, jnp.exp(s)).log_prob(x), jnp.asarray(0.3))

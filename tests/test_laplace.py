@@ -219,6 +219,7 @@ def test_an_improper_prior_leaves_its_level_to_the_data():
     np.testing.assert_allclose(found.mode, limit.mode, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_derivatives_with_an_intrinsic_prior_and_through_the_entries_of_the_design():
     data = jnp.asarray(DESIGN.gram.data)
 

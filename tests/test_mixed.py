@@ -86,6 +86,7 @@ def test_insteval():
     np.testing.assert_allclose(fit.theta, theta, atol=5e-6)
 
 
+@pytest.mark.slow
 def test_a_binomial_glmm():
     """lme4's cbpp: deviance and estimates of its own tests, standard errors as glmmTMB's."""
     needs_formulaic()
@@ -139,6 +140,7 @@ def test_deviance_and_gradient():
     np.testing.assert_allclose(gradient, wanted[1], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_second_derivatives_by_reml():
     model = mixed.LinearMixedModel(Y, X, RANDOM, reml=True)
     hessian = jax.jit(jax.hessian(lambda t: dense_deviance(t, True)))
@@ -166,6 +168,7 @@ def test_estimates_are_those_of_generalised_least_squares():
     np.testing.assert_allclose(found.covariance, variance * np.linalg.inv(information), rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_glmm_with_gaussian_observations_is_exact():
     sigma, at = 1.3, jnp.asarray([*THETA, 4.0, 0.5])
     model = mixed.GeneralizedLinearMixedModel(likelihoods.gaussian(Y, 1 / sigma**2), X, RANDOM)

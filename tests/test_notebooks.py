@@ -8,8 +8,16 @@ import pytest
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 SECONDS_A_CELL = 180  # a cell takes a few seconds; this only ends a hang
-# Half a minute each, or more.
-SLOW = ("03_derivatives", "05_mixed_models", "06_spatial", "07_latent_gaussian", "08_pymc")
+# Ten seconds each, or more.
+SLOW = (
+    "03_derivatives",
+    "04_orderings_and_padding",
+    "05_mixed_models",
+    "06_spatial",
+    "07_latent_gaussian",
+    "08_pymc",
+    "09_splines",
+)
 LARGEST = 300_000  # bytes, outputs included
 
 

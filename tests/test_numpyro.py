@@ -237,6 +237,7 @@ def exact():
     return weight @ taus, vectors @ (weight @ shrunk)
 
 
+@pytest.mark.slow
 def test_nuts(a):
     kernel = numpyro.infer.NUTS(model, init_strategy=numpyro.infer.init_to_median(num_samples=5))
     mcmc = numpyro.infer.MCMC(kernel, num_warmup=200, num_samples=600, progress_bar=False)

@@ -163,6 +163,7 @@ def test_the_correction_makes_up_for_the_normal_equations():
     assert np.max(np.abs(solved(M, b).value / x - 1)) < 1e-7
 
 
+@pytest.mark.slow
 def test_derivatives_of_the_linear_solve():
     """In entries and right-hand side, residual not zero: the rule needs the transposed solve."""
     M, D = jnp.asarray(matrix()), jnp.asarray(matrix(1))

@@ -86,7 +86,11 @@ class Poison:
         return x.at[0].set(self.value)
 
 
-@pytest.mark.parametrize("tiled", [True, False], ids=["tiled", "in chunks"])
+@pytest.mark.parametrize(
+    "tiled",
+    [True, pytest.param(False, marks=pytest.mark.slow)],
+    ids=["tiled", "in chunks"],
+)
 @pytest.mark.parametrize("name", ["disconnected", pytest.param("grid2", marks=pytest.mark.slow)])
 def test_padding_never_leaks(name, tiled, monkeypatch):
     """Row 20: NaN and 1e30 in padding, trash and unwritten memory change no bit of any result.

@@ -118,6 +118,7 @@ def exact_posterior():
     return mean, np.sqrt(weights @ np.array(seconds) - mean**2)
 
 
+@pytest.mark.slow
 def test_sampling_through_jax_finds_the_posterior():
     pytest.importorskip("numpyro", reason="needs the extra numpyro")
     with models()[0]:

@@ -77,6 +77,7 @@ def test_the_basis_and_its_penalty():
     np.testing.assert_allclose(np.diff(line, 2), 0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_restricted_likelihood_and_its_derivatives():
     found = fit(Y, RHO, W).log_restricted
     np.testing.assert_allclose(found, dense_restricted(Y, RHO, W), rtol=1e-10)
