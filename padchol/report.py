@@ -10,7 +10,7 @@ import numpy as np
 from padchol.symbolic.layout import QUAD, Layout
 from padchol.symbolic.schedule import Schedule
 from padchol.symbolic.supernodes import Supernodes, ramp
-from padchol.symbolic.unfold import read
+from padchol.symbolic.unfold import front_records
 
 if TYPE_CHECKING:
     from padchol.plan import Plan
@@ -44,7 +44,7 @@ class Facts:
         w, m = exact.width, exact.below
         size = np.repeat(w + m, w) - ramp(w)
         nnz_L = int(size.sum())
-        tiled = read(arrays["table"], layout.tiles.records).reshape(-1, 7)[:-1]
+        tiled = front_records(layout, arrays["table"])
         D, W = tiled[:, 1], QUAD * tiled[:, 2]
         chunks = float(sum(b.fronts * padded_front_flops(b.W, b.M) for b in layout.bins))
         return Facts(

@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 import numpy as np
+import support
 
+import padchol
 from padchol.symbolic.layout import LANES, QUAD
-from padchol.symbolic.unfold import front_rows, read
+from padchol.symbolic.unfold import front_records, front_rows, read
+
+TILED = (
+    "grid2",
+    "grid3",
+    "band",
+    "arrow_first",
+    "arrow_last",
+    "forest",
+    "dense",
+    "disconnected",
+    "diagonal",
+    "scattered",
+)
 
 
 def laid_out(plan, kind, ends, values):
@@ -43,6 +58,15 @@ def counting(plan, kind):
     return (row < plan.n) & (column < plan.n)
 
 
+def tiled_case(name):
+    """(plan, values) of one of TILED; tall: updates of more rows than a band."""
+    if name == "tall":
+        A = support.grid(8, 8, 8)
+        plan = padchol.analyze(A)
+        return plan, plan.values(A)
+    return support.case(name)[1:]
+
+
 def tiled_panels(plan):
     """Of every place of the tiled panel storage: its front (-1: of none), and its row and column
     within the front, pivots first."""
@@ -60,8 +84,7 @@ def tiled_panels(plan):
 
 def records(plan):
     """(fronts, 7): panel, D, quads, rows below, pivot, rows, moves."""
-    tiles = plan.layout.tiles
-    return read(plan.table, tiles.records).reshape(-1, 7)[: tiles.fronts]
+    return front_records(plan.layout, plan.table)
 
 
 def tiled_parts(plan):

@@ -82,7 +82,7 @@ def test_exact_for_gaussian_observations():
     ("name", "order"),
     [
         ("poisson", 1),
-        *(pytest.param(name, 2, marks=pytest.mark.slow) for name in ("poisson", "gamma")),
+        *(pytest.param(name, 2, marks=pytest.mark.slow) for name in DATA),
     ],
 )
 def test_derivatives_pass_through_the_mode(name, order):

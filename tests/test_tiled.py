@@ -11,35 +11,13 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import support
-from storages import tiled_parts
+from storages import TILED, tiled_case, tiled_parts
 
 import padchol
 from padchol.numeric import factorise, fronts, selinv, solve
 from padchol.numeric.tiled.loops import get, loop, one_function, put, t_product, whole
 from padchol.numeric.tiled.run import COLUMNS
 from padchol.numeric.values import to_panels, to_pivots
-
-CASES = (
-    "grid2",
-    "grid3",
-    "band",
-    "arrow_first",
-    "arrow_last",
-    "forest",
-    "dense",
-    "disconnected",
-    "diagonal",
-    "scattered",
-    pytest.param("tall", marks=pytest.mark.slow),
-)
-
-
-def case(name):
-    if name == "tall":  # updates of more rows than a band, pivots of more columns than a tile
-        A = support.grid(8, 8, 8)
-        plan = padchol.analyze(A)
-        return plan, plan.values(A)
-    return support.case(name)[1:]
 
 
 def both_forms(routine, plan, storage, *leaves):
@@ -54,10 +32,10 @@ def lower_of(plan, panels):
     return np.where(above | padded | idle, 0, panels)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [*TILED, pytest.param("tall", marks=pytest.mark.slow)])
 def test_factor_and_selected_inverse(name, precision):
     """Row 15: both forms give the same panels of L, inverse of the pivots included, and of Z."""
-    plan, a = case(name)
+    plan, a = tiled_case(name)
     a = jnp.asarray(a, precision)
     tolerance = 200 * np.finfo(precision).eps
     tiled, chunks = both_forms(factorise.CHOLESKY, plan, to_panels(plan, a, pivots=1))
@@ -73,7 +51,7 @@ def test_factor_and_selected_inverse(name, precision):
 )
 def test_half_solves(name, k):
     """Row 15: both forms give the same half solves, whatever the number of columns."""
-    plan, a = case(name)
+    plan, a = tiled_case(name)
     panels, _ = factorise.factorise(plan, jnp.asarray(a))
     b = np.random.default_rng(0).normal(size=(plan.n, k))
     stored = to_pivots(plan, jnp.asarray(b))
@@ -84,7 +62,7 @@ def test_half_solves(name, k):
 
 def test_a_batch_of_all_routines():
     """Row 24: members follow one another; panels shared or each their own."""
-    plan, a = case("grid2")
+    plan, a = tiled_case("grid2")
     values = jnp.asarray(a) * jnp.asarray([1.0, -1.0, 2.0])[:, None]  # the second fails
     b = jnp.asarray(np.random.default_rng(0).normal(size=(3, plan.n)))
 
@@ -119,7 +97,7 @@ def test_a_failed_pivot_stays_where_it_is(order):
 
 def test_values_closed_over():
     """Row 21: constants instead of arguments compile as well (XLA would move them inside)."""
-    plan, a = case("band")
+    plan, a = tiled_case("band")
     expected = np.linalg.slogdet(np.asarray(support.symmetric(plan, a)))[1]
     np.testing.assert_allclose(jax.jit(lambda: padchol.cholesky(plan, a).logdet())(), expected)
     b = np.ones(plan.n)
@@ -141,7 +119,7 @@ def test_xla_compiles_one_function():
 
 def test_nothing_stays_apart():
     """Everything is inlined into the one function: no call is left in what XLA is given."""
-    plan, a = case("grid2")
+    plan, a = tiled_case("grid2")
     b = jnp.ones((plan.n, 2))
     panels, _ = factorise.factorise(plan, jnp.asarray(a))
     for lowered in (

@@ -4,31 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import support
-from storages import records, tiled_panels
+from storages import TILED, records, tiled_case, tiled_panels
 
-import padchol
 from padchol.symbolic.layout import BAND, QUAD
 from padchol.symbolic.unfold import panel_places, read
-
-CASES = (
-    "grid2",
-    "grid3",
-    "band",
-    "arrow_first",
-    "arrow_last",
-    "forest",
-    "dense",
-    "disconnected",
-    "diagonal",
-    "scattered",
-)
-
-
-def plan_of(name):
-    if name == "tall":  # updates of more rows than a band
-        return padchol.analyze(support.grid(8, 8, 8))
-    return support.case(name)[1]
 
 
 def fronts(plan):
@@ -43,10 +22,10 @@ def fronts(plan):
         yield pivots[pivots < n], below[start : start + m]
 
 
-@pytest.mark.parametrize("name", [*CASES, "tall"])
+@pytest.mark.parametrize("name", [*TILED, "tall"])
 def test_fronts_hold_the_pattern(name):
     """Pivots partition the columns; each column of L has its rows in the front of its pivot."""
-    plan = plan_of(name)
+    plan = tiled_case(name)[0]
     indices, indptr = plan.factor_pattern()
     found = np.zeros(plan.n, int)
     for pivots, below in fronts(plan):
@@ -57,11 +36,11 @@ def test_fronts_hold_the_pattern(name):
     assert (found == 1).all()
 
 
-@pytest.mark.parametrize("name", [*CASES, "tall"])
+@pytest.mark.parametrize("name", [*TILED, "tall"])
 def test_moves_carry_each_entry_once(name):
     """Every entry on and below the diagonal of every update is moved exactly once, to its place in
     the panel of the front whose pivot its column is; moves of a front come band by band."""
-    plan = plan_of(name)
+    plan = tiled_case(name)[0]
     tiles, n = plan.layout.tiles, plan.n
     row, column = panel_places(plan.layout, plan.table)
     start = records(plan)[0, 0]
@@ -93,7 +72,7 @@ def test_moves_carry_each_entry_once(name):
 
 def test_places_of_panels():
     """`panel_places` against the layout spelled out."""
-    plan = plan_of("grid2")
+    plan = tiled_case("grid2")[0]
     front, r, c = tiled_panels(plan)
     row, column = panel_places(plan.layout, plan.table)
     kept = front >= 0

@@ -51,14 +51,17 @@ def _run(table, storage, *leaves, spec: Sweep):
     return run(spec, table, storage, leaves)
 
 
-@functools.lru_cache(maxsize=256)
-def _compiled(spec: Sweep):
-    return jax.jit(functools.partial(sweep_p.bind, spec=spec))
+def compile_eager_calls(primitive: Primitive) -> None:
+    """Outside of jit, a primitive on storages is compiled once for each spec."""
+
+    @functools.lru_cache(maxsize=256)
+    def compiled(spec: Sweep):
+        return jax.jit(functools.partial(primitive.bind, spec=spec))
+
+    primitive.def_impl(lambda *operands, spec: compiled(spec)(*operands))
 
 
-@sweep_p.def_impl
-def _eager(table, *operands, spec: Sweep):
-    return _compiled(spec)(table, *operands)
+compile_eager_calls(sweep_p)
 
 
 @sweep_p.def_abstract_eval

@@ -7,15 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from padchol.numeric.tiled.fronts import RECORD
-from padchol.symbolic.layout import QUAD, BinLayout, Kind, Layout, Section
+from padchol.numeric.values import section
+from padchol.symbolic.layout import QUAD, RECORD, BinLayout, Kind, Layout
 
 
 def to_chunks(layout: Layout, table, kind: Kind, x: jax.Array, ones: bool) -> jax.Array:
     """A tiled storage (lead..., length[, k]) as one of the bins; `ones` on the diagonal of padded
     pivots."""
     axis = x.ndim - (2 if kind == "pivots" else 1)
-    parts = [_filled(x, axis, layout.start(kind, 0))] if layout.bins else []
+    parts = [_filled(x, axis, layout.start(kind, 0))]
     for bin in layout.bins:
         at, real, unit = _places(layout, table, bin, kind)
         mask = real.reshape(-1, *(1,) * (x.ndim - axis - 1))
@@ -47,8 +47,8 @@ def _filled(x, axis: int, size: int):
 def _places(layout: Layout, table, bin: BinLayout, kind: Kind):
     """For each place of a bin's storage: where it is in the tiled one, whether it is there, and
     whether it is the diagonal of a pivot that is not."""
-    records = _section(table, layout.tiles.records).reshape(-1, RECORD)
-    mine = records[_section(table, bin.front)]
+    records = section(table, layout.tiles.records).reshape(-1, RECORD)
+    mine = records[section(table, bin.front)]
     panel, D, quads, _, pivot = (mine[:, i, None] for i in range(5))
     if kind == "pivots":
         column = np.arange(bin.W, dtype=np.int32)
@@ -61,7 +61,3 @@ def _places(layout: Layout, table, bin: BinLayout, kind: Kind):
     real = (c < w) & jnp.where(r < bin.W, r < w, row < D)
     at = panel + QUAD * (c // QUAD * D + row) + c % QUAD
     return tuple(x.reshape(-1) for x in (at, real, (r == c) & (c >= w)))
-
-
-def _section(table, where: Section):
-    return lax.slice_in_dim(jnp.asarray(table), where.start, where.start + where.size)

@@ -125,4 +125,4 @@ def first_failure(plan: Plan, panels: Panels) -> Int[Array, ""]:
 
 def diagonal(plan: Plan, panels: Panels) -> Float[Array, " n"]:
     """diag(L), in the plan's order."""
-    return panels.at[section(plan, plan.layout.tiles.diagonal)].get(mode="promise_in_bounds")
+    return panels.at[section(plan.table, plan.layout.tiles.diagonal)].get(mode="promise_in_bounds")

@@ -92,14 +92,7 @@ def _fits_tiles(spec: Sweep) -> bool:
     return fits and all(len(set(mask)) <= 1 for mask in spec.batched)
 
 
-@functools.lru_cache(maxsize=256)
-def _compiled(spec: Sweep):
-    return jax.jit(functools.partial(fronts_p.bind, spec=spec))
-
-
-@fronts_p.def_impl
-def _eager(table, *operands, spec: Sweep):
-    return _compiled(spec)(table, *operands)
+binding.compile_eager_calls(fronts_p)
 
 
 @fronts_p.def_abstract_eval

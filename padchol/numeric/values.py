@@ -15,9 +15,9 @@ from padchol.plan import Plan
 from padchol.symbolic.layout import Section
 
 
-def section(plan: Plan, where: Section):
-    """One index table."""
-    return lax.slice_in_dim(jnp.asarray(plan.table), where.start, where.start + where.size)
+def section(table: Any, where: Section):
+    """One index table of the flat array."""
+    return lax.slice_in_dim(jnp.asarray(table), where.start, where.start + where.size)
 
 
 def structured_copy(plan: Plan, a: Float[Array, " nnz"]) -> Float[Array, " nnz_L"]:
@@ -34,24 +34,24 @@ def structured_copy(plan: Plan, a: Float[Array, " nnz"]) -> Float[Array, " nnz_L
 def to_panels(plan: Plan, a: Float[Array, " nnz"], pivots: float = 0) -> Float[Array, " panels"]:
     """The values of A in the panel storage, with `pivots` as the diagonal of padded pivots."""
     empty = jnp.zeros(plan.layout.tiles.panels, a.dtype)
-    padded = _put(empty, section(plan, plan.layout.tiles.unit), pivots) if pivots else empty
-    return _put(padded, section(plan, plan.layout.tiles.value), a)
+    padded = _put(empty, section(plan.table, plan.layout.tiles.unit), pivots) if pivots else empty
+    return _put(padded, section(plan.table, plan.layout.tiles.value), a)
 
 
 def from_panels(plan: Plan, panels: Float[Array, " panels"]) -> Float[Array, " nnz"]:
     """The entries of the panel storage at the canonical positions: the adjoint of `to_panels`."""
-    return panels.at[section(plan, plan.layout.tiles.value)].get(**_UNIQUE)
+    return panels.at[section(plan.table, plan.layout.tiles.value)].get(**_UNIQUE)
 
 
 def to_pivots(plan: Plan, v: Float[Array, "n k"]) -> Float[Array, "rows k"]:
     """A vector in the plan's order in the pivot storage."""
     empty = jnp.zeros((plan.layout.tiles.pivots, v.shape[1]), v.dtype)
-    return _put(empty, section(plan, plan.layout.tiles.location), v)
+    return _put(empty, section(plan.table, plan.layout.tiles.location), v)
 
 
 def from_pivots(plan: Plan, stored: Float[Array, "rows k"]) -> Float[Array, "n k"]:
     """The inverse of `to_pivots`."""
-    return stored.at[section(plan, plan.layout.tiles.location)].get(**_UNIQUE)
+    return stored.at[section(plan.table, plan.layout.tiles.location)].get(**_UNIQUE)
 
 
 def permute(plan: Plan, b: Float[Array, "n k"]) -> Float[Array, "n k"]:

@@ -15,7 +15,7 @@ import numpy as np
 from padchol.symbolic.layout import BLOCK, INT32_MAX, Blocks, Section
 from padchol.symbolic.placement import Placement
 from padchol.symbolic.schedule import Bin
-from padchol.symbolic.supernodes import Supernodes, ramp
+from padchol.symbolic.supernodes import Supernodes, begins, ramp
 
 TILE_BLOCKS = 512  # at most so many blocks a tile (tests/bench/NOTES.md, experiment 8)
 TILE_OVERHEAD = 32  # blocks that could be moved while one tile starts
@@ -70,11 +70,7 @@ def strips(nodes: Supernodes) -> Strips:
     front = np.repeat(np.arange(nodes.parent.size), nodes.below)
     position = np.arange(front.size)
     owner = nodes.of_column[nodes.rows]
-    breaks = np.ones(front.size, bool)
-    for key in (front, owner, nodes.rows - position):
-        breaks[1:] &= key[1:] == key[:-1]
-    breaks[1:] = ~breaks[1:]
-    starts = np.flatnonzero(breaks)
+    starts = np.flatnonzero(begins(front, owner, nodes.rows - position))
     within = position - np.repeat(starts, np.diff(np.append(starts, front.size)))
     head = np.flatnonzero(within % BLOCK == 0)
     return Strips(
@@ -92,8 +88,7 @@ def row_starts(nodes: Supernodes, where: Placement, found: Strips) -> RowStarts:
     Strips of one front and owner share their part of it. With BLOCK entries of room at both ends,
     and in int32, which the panel storage fits.
     """
-    new = np.ones(found.front.size, bool)
-    new[1:] = (found.front[1:] != found.front[:-1]) | (found.owner[1:] != found.owner[:-1])
+    new = begins(found.front, found.owner)
     front, owner, column = found.front[new], found.owner[new], found.column[new]
     size = nodes.below[front] - column
     i = nodes.rows[np.repeat(nodes.row_ptr[front] + column, size) + ramp(size)]

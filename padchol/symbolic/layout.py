@@ -30,6 +30,7 @@ INT32_MAX = np.iinfo(np.int32).max
 BLOCK = 8  # columns of a block: 8 doubles are a cache line (tests/bench/NOTES.md, experiment 8)
 QUAD = 4  # columns of a tile: half a cache line of doubles (experiment 19)
 LANES = 16  # of the longer side of a tile (19)
+RECORD, MOVE = 7, 4  # integers of a tiled front, and of a move: see `numeric.tiled.fronts`
 BAND = 32  # rows of an update that are made, and moved, at a time (19)
 # What is stored per front, and how many entries (of k columns in the last two) of it:
 #     panel  (D, W)    update  (M, M)    pivots  (W, k)    rows  (M, k)
@@ -67,9 +68,9 @@ class Tiles:
     fronts    how many there are
     panels    length of their panel storage, and of the pivot storage, with k columns
     location, diagonal, value, unit: as in `Layout`, in these storages
-    records   (fronts + 1, 7): what a front is, see `numeric.tiled.fronts`
+    records   (fronts + 1, RECORD): what a front is, see `numeric.tiled.fronts`
     rows      where each row below lies in the pivot storage; 0 at padding
-    moves     (moves, 4): the pieces in which updates travel
+    moves     (moves, MOVE): the pieces in which updates travel
     """
 
     W: int

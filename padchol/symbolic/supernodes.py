@@ -67,6 +67,15 @@ def ramp(counts: np.ndarray) -> np.ndarray:
     return np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
+def begins(*keys: np.ndarray) -> np.ndarray:
+    """Whether a run of equal keys begins at each place."""
+    starts = np.zeros(keys[0].size, bool)
+    starts[:1] = True
+    for key in keys:
+        starts[1:] |= key[1:] != key[:-1]
+    return starts
+
+
 def maximal(parent: np.ndarray, counts: np.ndarray) -> Supernodes:
     """Maximal supernodes of a postordered elimination tree, their rows counted but not yet found.
 

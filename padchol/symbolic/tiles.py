@@ -10,8 +10,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from padchol.symbolic.layout import BAND, INT32_MAX, LANES, QUAD, Tiles, Writer, fits_int32
-from padchol.symbolic.supernodes import Supernodes, ramp
+from padchol.symbolic.layout import (
+    BAND,
+    INT32_MAX,
+    LANES,
+    MOVE,
+    QUAD,
+    RECORD,
+    Tiles,
+    Writer,
+    fits_int32,
+)
+from padchol.symbolic.supernodes import Supernodes, begins, ramp
 
 
 class Placement(NamedTuple):
@@ -37,8 +47,8 @@ class Placement(NamedTuple):
 
 
 def placement(nodes: Supernodes) -> Placement:
-    quads = whole(nodes.width) // QUAD
-    D = QUAD * quads + whole(nodes.below)
+    quads = rounded(nodes.width) // QUAD
+    D = QUAD * quads + rounded(nodes.below)
     size = QUAD * quads * D
     panel, pivot = LANES + np.cumsum(size) - size, 1 + QUAD * (np.cumsum(quads) - quads)
     return Placement(
@@ -51,7 +61,7 @@ def placement(nodes: Supernodes) -> Placement:
     )
 
 
-def whole(size: np.ndarray) -> np.ndarray:
+def rounded(size: np.ndarray) -> np.ndarray:
     """Rounded up to whole quads."""
     return -(-size // QUAD) * QUAD
 
@@ -70,13 +80,13 @@ def build(
     diagonal[relaxed] = where.place(nodes, s, columns, columns)
     ptr, moves = _moves(nodes, where)
     S = nodes.parent.size
-    room = whole(nodes.below)
+    room = rounded(nodes.below)
     rows = np.zeros(int(room.sum()), np.int64)
     start = np.cumsum(room) - room
     owner = nodes.of_column[nodes.rows]
     at = np.repeat(start, nodes.below) + ramp(nodes.below)
     rows[at] = where.pivot[owner] + nodes.rows - nodes.first[owner]
-    records = np.zeros((S + 1, 7), np.int64)
+    records = np.zeros((S + 1, RECORD), np.int64)
     fields = (where.panel, where.D, where.quads, nodes.below, where.pivot, start, ptr[:-1])
     records[:S] = np.column_stack(fields)
     records[S, -1] = ptr[-1]
@@ -105,7 +115,7 @@ def _padded_pivots(nodes: Supernodes, where: Placement) -> np.ndarray:
 
 
 def _moves(nodes: Supernodes, where: Placement) -> tuple[np.ndarray, np.ndarray]:
-    """(S + 1,): first move of each front; (moves, 4): see `numeric.tiled.fronts`.
+    """(S + 1,): first move of each front; (moves, MOVE): see `numeric.tiled.fronts`.
 
     A move is a block of an update that is contiguous in the panel of its owner: at most QUAD
     columns, neighbours in one quad of it, and at most QUAD rows, neighbours in it and of one band.
@@ -114,30 +124,29 @@ def _moves(nodes: Supernodes, where: Placement) -> tuple[np.ndarray, np.ndarray]
     front = np.repeat(np.arange(S), nodes.below)
     owner = nodes.of_column[nodes.rows]
     offset = nodes.rows - nodes.first[owner]
-    head = _heads(front, owner, nodes.rows - np.arange(front.size), offset // QUAD)
+    head = np.flatnonzero(begins(front, owner, nodes.rows - np.arange(front.size), offset // QUAD))
     count = np.diff(np.append(head, front.size))
     front, owner, offset = front[head], owner[head], offset[head]
     column, skip = head - nodes.row_ptr[front], offset % QUAD
     # Strips of one front and owner share the look-up of their rows.
-    new = _heads(front, owner)
-    shared = np.repeat(np.arange(new.size), np.diff(np.append(new, head.size)))
+    new = begins(front, owner)
     height = nodes.below[front] - column
     length = height[new]
     i = nodes.rows[np.repeat((nodes.row_ptr[front] + column)[new], length) + ramp(length)]
     at = (QUAD * where.row(nodes, np.repeat(owner[new], length), i)).astype(np.int32)
-    base = (np.cumsum(length) - length - column[new])[shared] + column
+    base = (np.cumsum(length) - length - column[new])[np.cumsum(new) - 1] + column
     # Every row of every strip, then runs of them that are neighbours in the owner.
     strip = np.repeat(np.arange(head.size, dtype=np.int32), height)
     row = ramp(height)
     target = at[base[strip] + row]
-    run = _heads(strip, target - QUAD * row, (row + column[strip]) // BAND)
+    run = np.flatnonzero(begins(strip, target - QUAD * row, (row + column[strip]) // BAND))
     size = np.diff(np.append(run, row.size))
     strip, row, target = strip[run], row[run] + column[strip[run]], target[run]
     pieces = -(-size // QUAD)
     again = np.repeat(np.arange(run.size), pieces)
     done = QUAD * ramp(pieces)
     strip = strip[again]
-    records = np.empty((again.size, 4), np.int32)
+    records = np.empty((again.size, MOVE), np.int32)
     records[:, 0] = row[again] + done
     records[:, 1] = (column - skip + QUAD)[strip]
     counted = ((1 << count) - 1) << skip
@@ -149,12 +158,3 @@ def _moves(nodes: Supernodes, where: Placement) -> tuple[np.ndarray, np.ndarray]
     band = records[tall, 0] // BAND
     records[tall] = records[tall[np.lexsort((band, front[tall]))]]
     return np.append(0, np.cumsum(np.bincount(front, minlength=S))), records
-
-
-def _heads(*keys: np.ndarray) -> np.ndarray:
-    """Where runs of equal keys begin."""
-    starts = np.zeros(keys[0].size, bool)
-    starts[:1] = True
-    for key in keys:
-        starts[1:] |= key[1:] != key[:-1]
-    return np.flatnonzero(starts)

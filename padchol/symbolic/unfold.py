@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from padchol.symbolic.layout import QUAD, Layout, Section
+from padchol.symbolic.layout import QUAD, RECORD, Layout, Section
 from padchol.symbolic.supernodes import ramp
 
 
@@ -26,6 +26,11 @@ def front_rows(layout: Layout, table: np.ndarray) -> list[np.ndarray]:
     return rows
 
 
+def front_records(layout: Layout, table: np.ndarray) -> np.ndarray:
+    """(fronts, RECORD): what each tiled front is, see `numeric.tiled.fronts`."""
+    return read(table, layout.tiles.records).reshape(-1, RECORD)[: layout.tiles.fronts]
+
+
 def panel_places(layout: Layout, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Plan positions of the row and the column of each entry of the tiled panels, from the first
     front to the last; n where there is none. What lies above the diagonal is not of L."""
@@ -33,7 +38,7 @@ def panel_places(layout: Layout, table: np.ndarray) -> tuple[np.ndarray, np.ndar
     position = np.full(tiles.pivots, n)
     position[read(table, tiles.location)] = np.arange(n)
     below = np.append(position[read(table, tiles.rows)], n)
-    records = read(table, tiles.records).reshape(-1, 7)[: tiles.fronts]
+    records = front_records(layout, table)
     D, w = records[:, 1], QUAD * records[:, 2]
     front, t = np.repeat(np.arange(D.size), w * D), ramp(w * D)
     quad, within = np.divmod(t, QUAD * D[front])

@@ -14,11 +14,10 @@ import numpy as np
 from jax import lax
 
 from padchol.numeric.tiled.loops import below_diagonal, get, loop, put, whole
-from padchol.symbolic.layout import BAND, LANES, QUAD, Tiles
+from padchol.symbolic.layout import BAND, LANES, MOVE, QUAD, RECORD, Tiles
 
 SQUARE = (QUAD, QUAD)
 TILE = (QUAD, LANES)
-RECORD, MOVE = 7, 4  # integers of a front, and of a move
 
 
 class Front(NamedTuple):

@@ -28,7 +28,7 @@ def forward(front: Front, carry, offset, leaves):
             L = square(front, panels, start, c, t)
             return acc - t_product(L.T, get(y, (QUAD * c, 0), (QUAD, k)))
 
-        rest = loop(0, t, less, get(b, (offset + front.pivot + QUAD * t, front.column), (QUAD, k)))
+        rest = loop(0, t, less, get(b, own(front, t, offset), (QUAD, k)))
         return put(y, substitute(square(front, panels, start, t, t), rest), (QUAD * t, 0))
 
     def hand(t, b):
@@ -42,13 +42,8 @@ def forward(front: Front, carry, offset, leaves):
             b = put(b, get(b, at, (1, k)) + moved[q], at)
         return b
 
-    def store(t, b):
-        return put(
-            b, get(y, (QUAD * t, 0), (QUAD, k)), (offset + front.pivot + QUAD * t, front.column)
-        )
-
     y = loop(0, front.quads, solve, y)
-    b = loop(0, front.quads, store, b)
+    b = store(front, y, b, offset)
     return loop(0, front.below, hand, b), (y, below)
 
 
@@ -75,20 +70,30 @@ def backward(front: Front, carry, offset, leaves):
 
             return block
 
-        rest = get(y, (offset + front.pivot + QUAD * t, front.column), (QUAD, k))
+        rest = get(y, own(front, t, offset), (QUAD, k))
         rest = loop(0, front.below, less(below, front.quads), rest)
         rest = loop(t + 1, front.quads, less(x, 0), rest)
         found = substitute_t(square(front, panels, start, t, t), rest)
         return put(x, found, (QUAD * t, 0))
 
-    def store(t, y):
-        return put(
-            y, get(x, (QUAD * t, 0), (QUAD, k)), (offset + front.pivot + QUAD * t, front.column)
-        )
-
     below = loop(0, front.below, read, below)
     x = loop(0, front.quads, solve, x)
-    return loop(0, front.quads, store, y), (x, below)
+    return store(front, x, y, offset), (x, below)
+
+
+def own(front: Front, t, offset):
+    """Where the t-th four of its own rows are in the pivot storage."""
+    return offset + front.pivot + QUAD * t, front.column
+
+
+def store(front: Front, found, storage, offset):
+    """What was found for the pivots, into the pivot storage."""
+    size = (QUAD, found.shape[1])
+
+    def quad(t, storage):
+        return put(storage, get(found, (QUAD * t, 0), size), own(front, t, offset))
+
+    return loop(0, front.quads, quad, storage)
 
 
 def square(front: Front, panels, start, c, t):
