@@ -55,9 +55,6 @@ class Factor(eqx.Module):
         dtype = jnp.promote_types(self.values.dtype, b.dtype)
         return (b[:, None] if b.ndim == 1 else b).astype(dtype), b.ndim == 1
 
-    def _attached(self) -> Array:
-        return numeric.attach(self.plan, self.values, self.panels)
-
     def solve(self, b: Any, *, refine: int = 0) -> Array:
         """x with A x = b, for b (n,) or (n, k) in the user's order.
 
@@ -76,13 +73,15 @@ class Factor(eqx.Module):
 
     def solve_L(self, b: Any) -> Array:
         """y with L y = b, for b (n,) or (n, k), both in the plan's order (see `apply_P`)."""
-        columns, single = self._columns(b)
-        return self._shaped(solve_half(self.plan, True, self._attached(), columns), single)
+        return self._half(True, b)
 
     def solve_Lt(self, b: Any) -> Array:
         """x with L^T x = b, for b (n,) or (n, k), both in the plan's order."""
+        return self._half(False, b)
+
+    def _half(self, up: bool, b: Any) -> Array:
         columns, single = self._columns(b)
-        return self._shaped(solve_half(self.plan, False, self._attached(), columns), single)
+        return self._shaped(solve_half(self.plan, up, self.values, self.panels, columns), single)
 
     def apply_P(self, b: Any) -> Array:
         """b[plan.perm]: from the user's order to the plan's."""

@@ -6,14 +6,15 @@ import functools
 import hashlib
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
+import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from padchol.progress import Progress
-from padchol.report import Facts, report
+from padchol.report import Facts, counted, report
 from padchol.symbolic import ordering, supernodes, tables
 from padchol.symbolic import pattern as patterns
 from padchol.symbolic.costs import CostModel, padded_shape
@@ -29,7 +30,7 @@ from padchol.symbolic.pattern import Pattern
 from padchol.symbolic.schedule import Schedule, schedule
 from padchol.symbolic.supernodes import Supernodes
 
-FORMAT = 4  # of the fingerprint and of saved files: raised when tables change their meaning
+FORMAT = 5  # of the fingerprint and of saved files: raised when tables change their meaning
 
 
 class Plan(eqx.Module):
@@ -42,7 +43,8 @@ class Plan(eqx.Module):
 
     Equal patterns analysed with equal options give equal plans. Pass a plan to a jitted function as
     an argument (it is a pytree) rather than closing over it where compile time matters: closed-over
-    tables become constants of the program.
+    tables become constants of the program, while as an argument other patterns may use the compiled
+    program as well: those of as many rows and entries whose tables have the same (rounded) sizes.
     """
 
     perm: Int[np.ndarray, " n"]
@@ -52,8 +54,6 @@ class Plan(eqx.Module):
     copy_places: Int[np.ndarray, " nnz"]
     layout: Layout = eqx.field(static=True)
     nnz: int = eqx.field(static=True)  # canonical values: one a symmetric pair, and the diagonal
-    nnz_L: int = eqx.field(static=True)
-    fingerprint: str = eqx.field(static=True)
     facts: Facts = eqx.field(static=True)
 
     @property
@@ -64,7 +64,24 @@ class Plan(eqx.Module):
     @property
     def stats(self) -> dict[str, Any]:
         """Counted facts: nnz_L, flops, padded flops, levels, bins, bytes, ordering, seconds."""
-        return dict(self.facts.items)
+        return dict(self._known.items)
+
+    @property
+    def nnz_L(self) -> int:
+        """Entries of L, its diagonal included, relaxation zeros not."""
+        return self._known.items["nnz_L"]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the plan's contents: see `fingerprint`."""
+        return self._known.fingerprint
+
+    @property
+    def _known(self) -> Facts:
+        """The facts, which a program that reads them while it is traced depends on."""
+        if isinstance(self.table, jax.core.Tracer):
+            self.facts.depended_on = True
+        return self.facts
 
     @property
     def pattern(self) -> Pattern:
@@ -117,6 +134,7 @@ def analyze(
     *,
     order: Any = "auto",
     lower: bool = False,
+    device: Literal["cpu", "gpu", "tpu"] = "cpu",
     costs: CostModel | None = None,
     progress: bool | None = None,
     cache: Any = None,
@@ -133,8 +151,12 @@ def analyze(
     dissection), "metis" (needs pymetis), or a permutation p with L L^T = A[p][:, p], which is kept
     as it is.
 
-    costs: the prices by which orderings, fronts and bins are chosen; by default those of a CPU
-    (`python -m padchol fit` finds this machine's). They change the speed of a plan, never a result.
+    device: where the plan is meant to run. It runs everywhere. A CPU takes its fronts one by one;
+    for "gpu" and "tpu" there are further tables, by which many fronts, padded to a few shapes
+    (bins), are taken at once. Without them such a device goes slowly, and a warning says so.
+
+    costs: the prices by which orderings, fronts and bins are chosen (`python -m padchol fit` finds
+    this machine's). They change the speed of a plan, never a result.
 
     progress: a bar of the stages (tqdm): True, False, or None for one on analyses that take longer
     than a second, where tqdm is installed.
@@ -146,23 +168,28 @@ def analyze(
     `PlanFileError` for a damaged file in the cache.
     """
     pattern = patterns.canonical(A, lower=lower)
-    model = costs or CostModel()
+    if device not in ("cpu", "gpu", "tpu"):
+        raise ValueError(f"expected device to be 'cpu', 'gpu' or 'tpu'; got {device!r}")
+    model, chunks = costs or CostModel(), device != "cpu"
     names = ordering.candidates(pattern) if isinstance(order, str) and order == "auto" else [order]
     if cache is None:
-        return _analyze(pattern, names, model, progress)
+        return _analyze(pattern, names, model, chunks, progress)
     from padchol.storage import kept
 
-    made = functools.partial(_analyze, pattern, names, model, progress)
-    return kept(cache, (FORMAT, pattern.digest, [_text(name) for name in names], model), made)
+    made = functools.partial(_analyze, pattern, names, model, chunks, progress)
+    key = (FORMAT, pattern.digest, [_text(name) for name in names], model, chunks)
+    return kept(cache, key, made)
 
 
-def _analyze(pattern: Pattern, names: list, model: CostModel, progress: bool | None) -> Plan:
+def _analyze(
+    pattern: Pattern, names: list, model: CostModel, chunks: bool, progress: bool | None
+) -> Plan:
     """The plan of the cheapest of the named orderings."""
     started = time.perf_counter()
     with Progress(2 * len(names) + 2, progress) as tell:
         tried = [_candidate(pattern, name, model, tell) for name in names]
         tell("fronts and bins")
-        best, scheduled = _cheapest(tried, model)
+        best, scheduled = _cheapest(tried, model, chunks)
         tell("index tables")
         return _assemble(pattern, best, scheduled, model, started)
 
@@ -205,12 +232,17 @@ def _candidate(pattern: Pattern, order: Any, model: CostModel, tell: Callable) -
     return _Candidate(name, perm, free, counted, subtrees, post, group, relaxed)
 
 
-def _cheapest(candidates: list[_Candidate], model: CostModel) -> tuple[_Candidate, Schedule]:
-    """The ordering of the least predicted cost, and its schedule.
+def _cheapest(
+    candidates: list[_Candidate], model: CostModel, chunks: bool
+) -> tuple[_Candidate, Schedule | None]:
+    """The ordering of the least predicted cost, and its schedule in chunks.
 
     Bins only make fronts larger, so that no schedule costs less than its fronts by themselves:
     orderings of which this alone is too much are not scheduled.
     """
+    if not chunks:
+        prices = [model.tiled(c.relaxed.width, c.relaxed.below).sum() for c in candidates]
+        return candidates[int(np.argmin(prices))], None
     shapes = [padded_shape(c.relaxed.width, c.relaxed.below) for c in candidates]
     least = np.array([model.front(*shape).sum() for shape in shapes])
     order = np.argsort(least, kind="stable")
@@ -225,7 +257,11 @@ def _cheapest(candidates: list[_Candidate], model: CostModel) -> tuple[_Candidat
 
 
 def _assemble(
-    pattern: Pattern, chosen: _Candidate, scheduled: Schedule, model: CostModel, started: float
+    pattern: Pattern,
+    chosen: _Candidate,
+    scheduled: Schedule | None,
+    model: CostModel,
+    started: float,
 ) -> Plan:
     """Tables and facts of the chosen ordering."""
     n, perm, post = pattern.n, chosen.perm, chosen.post
@@ -257,11 +293,10 @@ def _assemble(
         "table": table,
         "copy_places": copy_places.astype(np.int32),
     }
-    facts = Facts.of(chosen.name, exact, scheduled, layout, arrays, started)
-    name = fingerprint(arrays, layout, nnz_L)
-    return Plan(
-        **arrays, layout=layout, nnz=pattern.rows.size, nnz_L=nnz_L, fingerprint=name, facts=facts
-    )
+    cost = scheduled.cost if scheduled else float(model.tiled(relaxed.width, relaxed.below).sum())
+    items = counted(chosen.name, exact, relaxed, cost, layout, arrays, started)
+    facts = Facts(items, fingerprint(arrays, layout, nnz_L))
+    return Plan(**arrays, layout=layout, nnz=pattern.rows.size, facts=facts)
 
 
 def fingerprint(arrays: dict[str, np.ndarray], layout: Layout, nnz_L: int) -> str:

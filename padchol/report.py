@@ -7,65 +7,72 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from padchol.symbolic.layout import QUAD, Layout
-from padchol.symbolic.schedule import Schedule
+from padchol.symbolic.etree import heights
+from padchol.symbolic.layout import Layout
 from padchol.symbolic.supernodes import Supernodes, ramp
-from padchol.symbolic.unfold import front_records
+from padchol.symbolic.tiles import rounded
 
 if TYPE_CHECKING:
     from padchol.plan import Plan
 
 
 class Facts:
-    """Name to value, for people. All facts compare equal, so that seconds never cause a retrace."""
+    """Name to value, for people, and the fingerprint.
 
-    def __init__(self, items: dict[str, Any]):
-        self.items = dict(items)
+    Facts of different plans compare equal, so that one compiled program may serve them all, until
+    one of them was read by a program that was traced: it then depends on them.
+    """
+
+    def __init__(self, items: dict[str, Any], fingerprint: str):
+        self.items, self.fingerprint, self.depended_on = dict(items), fingerprint, False
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Facts)
+        if not isinstance(other, Facts):
+            return False
+        free = not (self.depended_on or other.depended_on)
+        return free or self.fingerprint == other.fingerprint
 
     def __hash__(self) -> int:
         return 0
 
-    @staticmethod
-    def of(
-        name: str,
-        exact: Supernodes,
-        scheduled: Schedule,
-        layout: Layout,
-        arrays: dict[str, np.ndarray],
-        started: float,
-    ) -> Facts:
-        """Facts of an analysis; flops are those of the factorisation, multiply and add as two.
 
-        Padded: as a CPU does them, in whole quads; in chunks: as an accelerator does.
-        """
-        w, m = exact.width, exact.below
-        size = np.repeat(w + m, w) - ramp(w)
-        nnz_L = int(size.sum())
-        tiled = front_records(layout, arrays["table"])
-        D, W = tiled[:, 1], QUAD * tiled[:, 2]
-        chunks = float(sum(b.fronts * padded_front_flops(b.W, b.M) for b in layout.bins))
-        return Facts(
-            {
-                "nnz_L": nnz_L,
-                "flops": float(np.sum(size.astype(float) ** 2)),
-                "padded_flops": float(padded_front_flops(W, D - W).sum()),
-                "padded_entries": int(np.sum(W * (W + 1) // 2 + W * (D - W))),
-                "padded_flops_in_chunks": chunks,
-                "levels": scheduled.levels,
-                "rounds": scheduled.rounds,
-                "bins": len(layout.bins),
-                "shapes": [[b.W, b.M, b.C, b.chunks] for b in layout.bins],
-                "supernodes": int(w.size),
-                "fronts": int(sum((b.fronts >= 0).sum() for b in scheduled.bins)),
-                "bytes": int(sum(array.nbytes for array in arrays.values())),
-                "cost": scheduled.cost,
-                "ordering": name,
-                "seconds": time.perf_counter() - started,
-            }
-        )
+def counted(
+    name: str,
+    exact: Supernodes,
+    relaxed: Supernodes,
+    cost: float,
+    layout: Layout,
+    arrays: dict[str, np.ndarray],
+    started: float,
+) -> dict[str, Any]:
+    """Facts of an analysis; flops are those of the factorisation, multiply and add as two.
+
+    Padded: as a CPU does them, in whole quads, all fronts in one bin; in chunks: as other devices
+    do.
+    """
+    w, m = exact.width, exact.below
+    size = np.repeat(w + m, w) - ramp(w)
+    nnz_L = int(size.sum())
+    W, M = rounded(relaxed.width), rounded(relaxed.below)
+    return {
+        "nnz_L": nnz_L,
+        "flops": float(np.sum(size.astype(float) ** 2)),
+        "padded_flops": float(padded_front_flops(W, M).sum()),
+        "padded_entries": int(np.sum(W * (W + 1) // 2 + W * M)),
+        "padded_flops_in_chunks": float(
+            sum(b.fronts * padded_front_flops(b.W, b.M) for b in layout.bins)
+        ),
+        "levels": int(heights(relaxed.parent).max(initial=-1)) + 1,
+        "rounds": layout.rounds if layout.bins else 1,
+        "bins": len(layout.bins) or 1,
+        "shapes": [[b.W, b.M, b.C, b.chunks] for b in layout.bins],
+        "supernodes": int(w.size),
+        "fronts": int(relaxed.width.size),
+        "bytes": int(sum(array.nbytes for array in arrays.values())),
+        "cost": cost,
+        "ordering": name,
+        "seconds": time.perf_counter() - started,
+    }
 
 
 def padded_front_flops(W: Any, M: Any) -> Any:

@@ -25,9 +25,8 @@ def save(plan: Plan, path: Any) -> None:
     facts = {
         "format": FORMAT,
         "layout": asdict(plan.layout),
-        "nnz_L": plan.nnz_L,
         "fingerprint": plan.fingerprint,
-        "facts": plan.facts.items,
+        "facts": plan.stats,
     }
     arrays: dict[str, Any] = {name: np.asarray(getattr(plan, name)) for name in ARRAYS}
     with Path(path).open("wb") as file:
@@ -67,9 +66,7 @@ def load(path: Any) -> Plan:
             **arrays,
             layout=layout,
             nnz=arrays["rows"].size,
-            nnz_L=int(facts["nnz_L"]),
-            fingerprint=str(facts["fingerprint"]),
-            facts=Facts(facts["facts"]),
+            facts=Facts(facts["facts"], str(facts["fingerprint"])),
         )
         intact = plan.fingerprint == fingerprint(arrays, layout, plan.nnz_L)
     except (FileNotFoundError, PlanFileError):

@@ -7,32 +7,32 @@ from functools import partial
 import jax
 from jax.extend.core import jaxprs_in_params
 
-from padchol.numeric import binding, fronts
+from padchol.numeric import forms, fronts
 
-SWEEPS = {binding.sweep_p: binding._run, fronts.fronts_p: fronts._in_tiles}
+EXPANDED = {forms.form_p: forms._compute, fronts.fronts_p: fronts._in_tiles}
 
 
 def equations(jaxpr):
-    """Every equation, those of inner programs included; a sweep counts as the loops it stands for
-    on a CPU.
+    """Every equation, those of inner programs included; a form counts as the sweeps, and a sweep as
+    the loops, that it stands for on a CPU.
 
     A program that occurs under several equations is counted at each.
     """
     for eqn in jaxpr.eqns:
         yield eqn
-        if eqn.primitive in SWEEPS:
+        if eqn.primitive in EXPANDED:
             yield from equations(expanded(eqn).jaxpr)
         for inner in jaxprs_in_params(eqn.params):
             yield from equations(inner)
 
 
 def expanded(eqn):
-    """The program of one sweep."""
+    """The program of one form or sweep."""
     operands = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars]
-    return jax.make_jaxpr(partial(SWEEPS[eqn.primitive], **eqn.params))(*operands)
+    return jax.make_jaxpr(partial(EXPANDED[eqn.primitive], **eqn.params))(*operands)
 
 
 def sweeps(f, *args):
-    """Every sweep in the traced program of f, whichever form it takes."""
+    """Every sweep in the traced program of f."""
     jaxpr = jax.make_jaxpr(f)(*args).jaxpr
-    return [e.params["spec"] for e in equations(jaxpr) if e.primitive in SWEEPS]
+    return [e.params["what"].spec for e in equations(jaxpr) if e.primitive is fronts.fronts_p]

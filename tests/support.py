@@ -132,11 +132,11 @@ def unmerged(A: Any, **options: Any) -> padchol.Plan:
 
 @functools.cache
 def case(name: str, merged: bool = False) -> tuple[sp.csc_array, padchol.Plan, np.ndarray]:
-    """(A, plan, canonical values) of one of MATRICES."""
+    """(A, plan, canonical values) of one of MATRICES; the plan has chunks as well as tiles."""
     build, order = MATRICES[name]
     A = build()
     costs = CostModel(entries_up_to=0) if name in IN_BLOCKS else CostModel()
-    plan = (padchol.analyze if merged else unmerged)(A, order=order, costs=costs)
+    plan = (padchol.analyze if merged else unmerged)(A, order=order, costs=costs, device="gpu")
     return A, plan, plan.values(A)
 
 

@@ -16,10 +16,7 @@ from programs import sweeps
 import padchol
 from padchol.numeric import factorise, fronts, solve
 from padchol.numeric import sweep as sweep_module
-from padchol.numeric.binding import sweep
-from padchol.numeric.chunks import to_chunks
-from padchol.numeric.sweep import Sweep
-from padchol.symbolic.layout import INT32_MAX
+from padchol.numeric.values import to_pivots
 
 
 @pytest.mark.parametrize(
@@ -69,17 +66,61 @@ def test_a_huge_batch_is_never_folded_beyond_int32():
         assert np.prod(spec.lead) * plan.layout.length("panel") <= sweep_module.FOLDED
 
 
-def test_what_is_left_to_chunks():
-    """Row 18: batches whose addresses pass int32, and leaves with one of two batch axes."""
-    _, plan, _ = support.case("grid2")
-    spec = sweep_module.Sweep(plan.layout, factorise.CHOLESKY, True, "panel")
-    largest = INT32_MAX // plan.layout.tiles.panels
-    assert fronts._fits_tiles(spec)
-    assert fronts._fits_tiles(replace(spec, lead=(largest,)))
-    assert not fronts._fits_tiles(replace(spec, lead=(2, largest)))
-    spec = replace(spec, lead=(2, 3), takes=("panel",))
-    for mask, fits in (((True, True), True), ((False, False), True), ((True, False), False)):
-        assert fronts._fits_tiles(replace(spec, batched=(mask,))) == fits
+def test_a_batch_beyond_int32_is_taken_in_pieces(monkeypatch):
+    """Row 18: addresses of what members of a batch share stay within int32."""
+    A = support.grid(4, 5)  # a pattern of this test alone: JAX remembers batched traces
+    plan = padchol.analyze(A)
+    monkeypatch.setattr(fronts, "INT32_MAX", 3 * plan.layout.tiles.panels)
+    values = jnp.asarray(plan.values(A)) * jnp.linspace(1.0, 1.5, 6)[:, None]
+    b = jnp.ones((6, plan.n))
+    pieces = []
+    true = fronts._by_first_axis
+
+    def counted(table, operands, what):
+        pieces.append(what.spec.lead)
+        return true(table, operands, what)
+
+    monkeypatch.setattr(fronts, "_by_first_axis", counted)
+
+    def f(a, b):
+        return padchol.cholesky(plan, a).solve(b)
+
+    found = jax.jit(jax.vmap(f))(values, b)
+    assert (6,) in pieces
+    for x, a in zip(found, values, strict=True):
+        np.testing.assert_allclose(x, f(a, b[0]), rtol=1e-13)
+    pieces.clear()
+    nested = jax.jit(jax.vmap(jax.vmap(f, (None, 0)), (0, None)))(values[:2], b[:3])
+    assert (2, 3) not in pieces  # right-hand sides are columns
+    for x, a in zip(nested, values, strict=False):
+        np.testing.assert_allclose(x, jax.vmap(f, (None, 0))(a, b[:3]), rtol=1e-13)
+
+
+@pytest.mark.parametrize("tiled", [True, False], ids=["tiled", "in chunks"])
+def test_leaves_with_some_of_the_batch_axes(tiled, monkeypatch):
+    """Row 24: panels batched along one axis, vectors along the other and along both."""
+    monkeypatch.setattr(fronts, "TILED", tiled)
+    _, plan, a = support.case("scattered" if tiled else "band")
+    values = jnp.asarray(a) * jnp.linspace(1.0, 1.5, 2)[:, None]
+    panels = jax.vmap(lambda a: factorise.factorise(plan, a)[0])(values)
+    shape = (2, 3, plan.layout.tiles.pivots, 1)
+    b = jnp.asarray(np.random.default_rng(0).normal(size=shape)).at[:, :, 0].set(0)
+
+    def f(b, panels):
+        return fronts.apply(solve.FORWARD, plan, b, panels)
+
+    for axes in ((0, 1), (1, 0)):  # of the vectors: which is the outer one
+        swapped = b if axes == (0, 1) else jnp.swapaxes(b, 0, 1)
+        own = (0, None) if axes == (0, 1) else (None, 0)
+        mapped = jax.vmap(jax.vmap(f, (0, own[1])), (0, own[0]))
+        found = jax.jit(mapped)(swapped, panels)
+        lead = (2,) if axes == (0, 1) else (3, 2)  # vectors alone become columns
+        assert {s.lead for s in sweeps(mapped, swapped, panels)} == {lead}
+        for i in range(2):
+            for j in range(3):
+                x = found[i, j] if axes == (0, 1) else found[j, i]
+                expected = f(b[i, j], panels[i])
+                assert support.relative(x[1:], expected[1:]) < 1e-13
 
 
 def loops_outside_sweeps(jaxpr):
@@ -125,49 +166,24 @@ def test_right_hand_sides_are_columns(name):
     check_columns(lambda b: jax.linear_transpose(f, b)(b)[0], b, 6)
 
 
-def keeping_front(bin, args):
-    """The forward solve of one chunk with a shift of its right-hand side; what it hands up is kept
-    as well."""
-    b, panel, shift = args
-    (y,), update = solve.forward_front(bin, (b + shift, panel))
-    return (y, update), update
-
-
-def with_vectors(plan, **changes):
-    """The sweep of `keeping_front` for vectors of 2 columns."""
-    takes = ("panel", "pivots")
-    linear = (True, False, True)
-    return Sweep(plan.layout, keeping_front, True, "pivots", 2, takes, ("rows",), linear, **changes)
-
-
-def test_a_sweep_of_vectors_is_batched_as_columns():
-    """Row 24: leaves of vectors go along with the vectors, whichever of them is batched; where
-    panels are batched too, the batch is folded."""
+def test_panels_of_their_own():
+    """Row 24: vectors are columns as long as all share L; where panels are batched too, members
+    follow one another."""
     _, plan, a = support.case("band")
     panels, _ = factorise.factorise(plan, jnp.asarray(a))
-    panels = to_chunks(plan.layout, plan.table, "panel", panels, ones=True)
-    spec = with_vectors(plan)
-    rng = np.random.default_rng(0)
-    b, shift = jnp.asarray(rng.normal(size=(2, 3, *spec.stored("pivots"))))
+    b = jnp.asarray(np.random.default_rng(0).normal(size=(3, plan.n, 2)))
+    stored = jax.vmap(lambda b: to_pivots(plan, b))(b)
 
-    def f(b, shift):
-        return sweep(spec, plan.table, b, panels, shift)
+    def f(b, panels):
+        return fronts.apply(solve.FORWARD, plan, b, panels)
 
-    check_columns(lambda b: f(b, shift[0]), b, 6)
-    check_columns(lambda shift: f(b[0], shift), shift, 6)
-    check_columns(lambda both: f(*both), jnp.stack([b, shift], 1), 6)
-    check_columns(lambda shift: jax.vmap(f, (0, None))(b, shift), shift, 18)
-
-    def with_panels(b, panels):
-        return sweep(spec, plan.table, b, panels, shift[0])
-
-    many = panels * jnp.linspace(1.0, 1.5, 3)[:, None]
-    specs = sweeps(jax.vmap(with_panels), b, many)
+    check_columns(lambda b: f(b, panels), stored, 6)
+    factors = jnp.linspace(1.0, 1.5, 3)[:, None]
+    specs = sweeps(jax.vmap(f), stored, panels * factors)
     assert {(spec.k, spec.lead) for spec in specs} == {(2, (3,))}
-    found = jax.vmap(with_panels)(b, many)
+    found = jax.vmap(f)(stored, panels * factors)
     for i in range(3):
-        for x, y in zip(found, with_panels(b[i], many[i]), strict=True):
-            assert support.relative(x[i], y) < 1e-13
+        assert support.relative(found[i], f(stored[i], panels * factors[i])) < 1e-13
 
 
 def everything(F, b):

@@ -19,7 +19,7 @@ import padchol
 from padchol import plan as plans
 from padchol.symbolic.costs import CostModel
 from padchol.symbolic.schedule import schedule
-from padchol.symbolic.unfold import front_levels, front_parents
+from padchol.symbolic.unfold import fronts
 
 PATTERNS = [pytest.param(S, id=name) for name, S in oracle.EXAMPLES.items()]
 ORDERS = ["natural", "rcm", "mmd", "auto", "given"]
@@ -191,22 +191,27 @@ def test_the_report():
     assert repr(plan) == f"Plan(n=49, nnz={plan.nnz}, nnz_L={plan.nnz_L}, {plan.fingerprint[:12]})"
 
 
+EXACT = ("nnz_L", "flops", "padded_flops", "padded_entries", "levels", "supernodes", "fronts")
+
+
 @pytest.mark.parametrize("S", PATTERNS)
 def test_stats_agree_with_the_layout(S):
     plan = analyze(S, "mmd")
     stats = plan.stats
-    assert (
-        stats["levels"] == front_levels(front_parents(plan.layout, plan.table)).max(initial=-1) + 1
-    )
-    assert stats["rounds"] == plan.layout.rounds
-    assert stats["bins"] == len(plan.layout.bins)
+    assert stats["levels"] == fronts(plan.layout, plan.table).level.max(initial=-1) + 1
+    assert stats["bins"] == stats["rounds"] == 1
+    assert plan.layout.bins == ()
+    chunks = padchol.analyze(oracle.spd(S), order="mmd", device="gpu")
+    assert chunks.stats["rounds"] == chunks.layout.rounds or not S.size
+    assert chunks.stats["bins"] == len(chunks.layout.bins) or not S.size
+    assert {k: chunks.stats[k] for k in EXACT} == {k: stats[k] for k in EXACT}
     assert stats["bytes"] == sum(leaf.nbytes for leaf in jax.tree.leaves(plan))
     assert stats["padded_flops"] >= stats["flops"]
     assert stats["padded_entries"] >= stats["nnz_L"]
     assert stats["ordering"] == "mmd"
     assert stats["seconds"] > 0
     stats["rounds"] = -1
-    assert plan.stats["rounds"] == plan.layout.rounds  # a copy: nobody's facts are changed
+    assert plan.stats["rounds"] == 1  # a copy: nobody's facts are changed
 
 
 @pytest.mark.parametrize("n", [200_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
@@ -223,9 +228,14 @@ def test_the_cheapest_ordering_is_found_though_not_all_are_scheduled(S):
     model = CostModel()
     names = ["natural", "rcm", "mmd"]
     candidates = [plans._candidate(oracle.as_pattern(S), name, model, len) for name in names]
-    best, scheduled = plans._cheapest(candidates, model)
+    best, scheduled = plans._cheapest(candidates, model, chunks=True)
+    assert scheduled is not None
     assert scheduled.cost == schedule(best.relaxed, model).cost
     assert scheduled.cost == min(schedule(c.relaxed, model).cost for c in candidates)
+    best, scheduled = plans._cheapest(candidates, model, chunks=False)
+    assert scheduled is None
+    prices = [model.tiled(c.relaxed.width, c.relaxed.below).sum() for c in candidates]
+    assert prices[candidates.index(best)] == min(prices)
 
 
 def test_a_factor_beyond_int32_is_refused_before_its_rows_are_found():

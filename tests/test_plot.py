@@ -50,10 +50,12 @@ def test_fronts_partition_the_columns_and_hold_the_factor(plan):
 
 
 def test_flops_are_the_squared_column_lengths():
-    found = plot.Fronts(
-        np.array([-1]), np.array([0]), [np.arange(3)], [np.arange(3, 5)], np.ones(1)
-    )
-    assert found.flops.tolist() == [5**2 + 4**2 + 3**2]
+    found = plot.fronts(PLANS["grid"])
+    for flops, padded, pivots, order in zip(
+        found.flops, found.padded_flops, found.pivots, found.order, strict=True
+    ):
+        assert flops == np.sum((order - np.arange(pivots.size)) ** 2)
+        assert padded >= flops
 
 
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)

@@ -14,7 +14,7 @@ import padchol
 from padchol.storage import ARRAYS
 from padchol.symbolic.costs import CostModel
 
-PLAN = padchol.analyze(oracle.spd(oracle.shuffled(oracle.grid(5, 5), 1)), order="mmd")
+PLAN = padchol.analyze(oracle.spd(oracle.shuffled(oracle.grid(5, 5), 1)), order="mmd", device="gpu")
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_a_changed_table_does_not_match_its_fingerprint(saved, name):
     [
         lambda facts, arrays: facts["layout"]["bins"][0].update(W=4096),
         lambda facts, arrays: facts["layout"].update(n=26),
-        lambda facts, arrays: facts.update(nnz_L=facts["nnz_L"] + 1),
+        lambda facts, arrays: facts["facts"].update(nnz_L=facts["facts"]["nnz_L"] + 1),
         lambda facts, arrays: facts.update(fingerprint="0" * 64),
         lambda facts, arrays: facts.pop("layout") and None,
         lambda facts, arrays: facts["layout"].update(bins=None),

@@ -21,7 +21,7 @@ from padchol.symbolic.layout import BLOCK, INT32_MAX, Section, Writer, fits_int3
 from padchol.symbolic.placement import Placement
 from padchol.symbolic.schedule import Bin, schedule
 from padchol.symbolic.supernodes import Supernodes, relax
-from padchol.symbolic.unfold import front_levels, front_parents, read
+from padchol.symbolic.unfold import fronts, read
 
 LARGER = st.one_of(oracle.patterns(60), oracle.grids(100), oracle.forest(80))
 
@@ -84,22 +84,17 @@ def padded_rows(nodes, bin):
 @given(LARGER, st.booleans())
 def test_ancestors_sit_higher_and_every_pivot_in_one_place(S, relaxed):
     machine = Machine(S, relaxed)
-    layout, table, n = machine.layout, machine.table, machine.n
-    parent = front_parents(layout, table)
-    level = front_levels(parent)
-    child = np.flatnonzero(parent < parent.size)
-    assert (level[parent[child]] > level[child]).all()
-    fronts = [row for rows in machine.rows for row in rows]
-    widths = [bin.W for bin in layout.bins for _ in range(bin.fronts)]
+    layout, n = machine.layout, machine.n
+    found = fronts(layout, machine.table)
+    child = np.flatnonzero(found.parent >= 0)
+    assert (found.level[found.parent[child]] > found.level[child]).all()
     level_of = np.full(n, -1)
-    for front, width, mine in zip(fronts, widths, level, strict=True):
-        pivots = front[:width][front[:width] >= 0]
+    for pivots, level in zip(found.pivots, found.level, strict=True):
         assert (level_of[pivots] == -1).all()
-        level_of[pivots] = mine
+        level_of[pivots] = level
     assert (level_of >= 0).all()
-    for front, width, mine in zip(fronts, widths, level, strict=True):
-        below = front[width:][front[width:] >= 0]
-        assert (level_of[below] > mine).all()  # every one of them receives a part of the update
+    for below, level in zip(found.below, found.level, strict=True):
+        assert (level_of[below] > level).all()  # every one of them receives a part of the update
     np.testing.assert_array_equal(
         machine.pivot[machine.read(layout.location)[machine.post]], np.arange(n)
     )

@@ -3,8 +3,6 @@ them."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,8 +20,10 @@ from padchol.numeric.values import to_panels, to_pivots
 
 def both_forms(routine, plan, storage, *leaves):
     """Run on tiles, and in chunks."""
-    chunks = replace(routine, tiled=None)
-    return (fronts.apply(form, plan, storage, *leaves) for form in (routine, chunks))
+    tiled = fronts.apply(routine, plan, storage, *leaves)
+    what = fronts.described(routine, plan, storage, *leaves)
+    chunks = jax.jit(lambda *args: fronts._in_chunks(*args, what=what))
+    return tiled, chunks(plan.table, storage, *leaves)[0]
 
 
 def lower_of(plan, panels):
@@ -124,7 +124,7 @@ def test_nothing_stays_apart():
     panels, _ = factorise.factorise(plan, jnp.asarray(a))
     for lowered in (
         factorise.factorise.lower(plan, jnp.asarray(a)),
-        selinv.selected_inverse.lower(plan, jnp.asarray(a), panels),
+        selinv.gradient.lower(plan, jnp.asarray(a), panels),
         solve.solve_system.lower(plan, jnp.asarray(a), panels, b),
     ):
         text = lowered.as_text()

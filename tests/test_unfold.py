@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import padchol
 from padchol.symbolic.layout import Section
-from padchol.symbolic.unfold import front_levels, front_parents, front_rows, read
+from padchol.symbolic.unfold import front_rows, fronts, read
 
 PATTERNS = [pytest.param(S, id=name) for name, S in oracle.EXAMPLES.items()]
 
@@ -17,27 +17,40 @@ def check(S, order):
     plan = padchol.analyze(oracle.spd(S), order=order)
     L = oracle.eliminate(S[np.ix_(plan.perm, plan.perm)])
     n = plan.n
-    parents = front_parents(plan.layout, plan.table)
-    levels = front_levels(parents)
-    assert levels.max(initial=-1) + 1 == plan.stats["levels"]
-    rows = [row for bin in front_rows(plan.layout, plan.table) for row in bin]
-    pivots = [row[: bin.W] for bin in plan.layout.bins for row in np.zeros((bin.fronts, bin.D))]
-    assert len(rows) == len(pivots) == parents.size == levels.size
+    found = fronts(plan.layout, plan.table)
+    assert found.level.max(initial=-1) + 1 == plan.stats["levels"]
+    assert len(found.pivots) == len(found.below) == plan.stats["fronts"]
     held, seen = np.zeros((n, n), bool), []
-    for row, width, parent, level in zip(rows, map(len, pivots), parents, levels, strict=True):
-        mine, below = row[:width][row[:width] < n], row[width:][row[width:] < n]
+    for mine, below, parent, level in zip(*found, strict=True):
         front = np.append(mine, below)
         assert np.unique(front).size == front.size
         seen += mine.tolist()
         held[np.ix_(front, mine)] = True
         if below.size:
-            assert set(below) <= set(rows[parent])
-            assert below.min() in rows[parent]
-            assert levels[parent] > level
+            assert set(below) <= {*found.pivots[parent], *found.below[parent]}
+            assert below[0] in found.pivots[parent]
+            assert found.level[parent] > level
         else:
-            assert parent == len(rows)
+            assert parent == -1
     assert sorted(seen) == list(range(n))
     assert not (L & ~held).any()  # relaxation adds room, it never takes any away
+
+
+def check_in_chunks(plan):
+    """The same fronts, bin by bin, padded."""
+    found = fronts(plan.layout, plan.table)
+    expected = {tuple(p): tuple(b) for p, b in zip(found.pivots, found.below, strict=True)}
+    rows = front_rows(plan.layout, plan.table)
+    for bin, padded in zip(plan.layout.bins, rows, strict=True):
+        for row in padded:
+            mine, below = (np.sort(x[x < plan.n]) for x in (row[: bin.W], row[bin.W :]))
+            assert not mine.size or expected.pop(tuple(mine)) == tuple(below)
+    assert not expected
+
+
+@pytest.mark.parametrize("S", PATTERNS)
+def test_chunks_hold_the_same_fronts(S):
+    check_in_chunks(padchol.analyze(oracle.spd(S), device="tpu"))
 
 
 @pytest.mark.parametrize("order", ["natural", "mmd", "auto"])
@@ -61,6 +74,5 @@ def test_read_takes_one_section_as_int64():
 
 def test_levels_of_a_plan_without_fronts():
     plan = padchol.analyze(oracle.spd(oracle.diagonal(0)))
-    parents = front_parents(plan.layout, plan.table)
-    assert parents.size == front_levels(parents).size == 0
+    assert fronts(plan.layout, plan.table).parent.size == 0
     assert front_rows(plan.layout, plan.table) == []

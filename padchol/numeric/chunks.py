@@ -11,18 +11,36 @@ from padchol.numeric.values import section
 from padchol.symbolic.layout import QUAD, RECORD, BinLayout, Kind, Layout
 
 
-def to_chunks(layout: Layout, table, kind: Kind, x: jax.Array, ones: bool) -> jax.Array:
-    """A tiled storage (lead..., length[, k]) as one of the bins; `ones` on the diagonal of padded
-    pivots."""
+def to_chunks(layout: Layout, table, kind: Kind, x: jax.Array) -> jax.Array:
+    """A tiled storage (lead..., length[, k]) as one of the bins; 1 on the diagonal of padded pivots
+    of panels.
+
+    For rows below, x is a pivot storage, from which they are read; zero at padding.
+    """
+    if kind == "rows":
+        return _rows_below(layout, table, to_chunks(layout, table, "pivots", x))
     axis = x.ndim - (2 if kind == "pivots" else 1)
     parts = [_filled(x, axis, layout.start(kind, 0))]
     for bin in layout.bins:
         at, real, unit = _places(layout, table, bin, kind)
-        mask = real.reshape(-1, *(1,) * (x.ndim - axis - 1))
-        found = jnp.where(mask, jnp.take(x, at, axis, mode="clip"), 0)
-        parts.append(found + unit.astype(x.dtype) if ones else found)
+        found = _masked(jnp.take(x, at, axis, mode="clip"), real, axis)
+        parts.append(found + unit.astype(x.dtype) if kind == "panel" else found)
     tail = layout.length(kind) - layout.start(kind, len(layout.bins))
     return jnp.concatenate([*parts, _filled(x, axis, tail)], axis)
+
+
+def _rows_below(layout: Layout, table, x: jax.Array) -> jax.Array:
+    axis = x.ndim - 2
+    parts = [_filled(x, axis, layout.start("rows", 0))]
+    for bin in layout.bins:
+        rows = section(table, bin.rows)
+        parts.append(_masked(jnp.take(x, rows, axis, mode="clip"), rows > 0, axis))
+    return jnp.concatenate(parts, axis)
+
+
+def _masked(x, real, axis: int):
+    """x, or zero where an entry along the axis is not real."""
+    return jnp.where(real.reshape(-1, *(1,) * (x.ndim - axis - 1)), x, 0)
 
 
 def from_chunks(layout: Layout, table, kind: Kind, x: jax.Array) -> jax.Array:

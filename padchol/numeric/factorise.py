@@ -1,4 +1,4 @@
-"""L L^T = A: the right-looking supernodal factorisation, its tangent, and its failure index.
+"""L L^T = A: the right-looking supernodal factorisation, and its failure index.
 
 Notation, for one front (Liu 1992, SIAM Review 34(1), 82-109)
     F11, F21 (D, W)          its panel: values of A plus what its descendants have handed up
@@ -19,11 +19,8 @@ from padchol.numeric.dense import (
     cholesky_and_inverse,
     diagonals,
     lower,
-    lower_half,
     lower_times_t,
     strictly_upper,
-    symmetric,
-    times,
     times_t,
 )
 from padchol.numeric.fronts import Routine, apply
@@ -59,54 +56,25 @@ def cholesky_front(bin: BinLayout, args: tuple):
     L11, inverse = cholesky_and_inverse(panel[:, : bin.W])
     L21 = times_t(panel[:, bin.W :], inverse)
     # The sign goes to the smaller matrix: a pass over the update is a sixth of a front's time.
-    return (pack(L11, inverse, L21),), lower_times_t(-L21, L21)
-
-
-def tangent_front(bin: BinLayout, args: tuple):
-    """Tangent of `cholesky_front`, from L alone (Murray 2016, arXiv 1602.07527, section 4).
-
-    With S = L11^-1 dF11 L11^-T:  dL11 = L11 Phi(S),  d(L11^-1) = -Phi(S) L11^-1,
-    dL21 = dF21 L11^-T - L21 Phi(S)^T,  dU = -dL21 L21^T - L21 dL21^T.
-    """
-    panel, finished = args
-    L11, inverse, _, L21 = unpack(finished)
-    phi = lower_half(times_t(times(inverse, symmetric(panel[:, : bin.W])), inverse))
-    d_L21 = times_t(panel[:, bin.W :], inverse) - times_t(L21, phi)
-    half = times_t(d_L21, L21)
-    d_panel = pack(times(L11, phi), -times(phi, inverse), d_L21)
-    return (d_panel,), -half - jnp.swapaxes(half, 1, 2)
+    return pack(L11, inverse, L21), lower_times_t(-L21, L21)
 
 
 CHOLESKY = Routine(cholesky_front, factor.cholesky, factor.scratch, True, "panel")
-TANGENT = Routine(tangent_front, None, None, True, "panel", ("panel",), (True, False))
 
 
 @jax.jit
 def factorise(plan: Plan, a: Array) -> tuple[Panels, Int[Array, ""]]:
-    """L and `first_failure` for canonical values `a`, as constants: see `attach` for derivatives.
+    """L and `first_failure` for canonical values `a`, as constants: derivatives are `forms`'.
 
     Cost: the padded flops of the plan, plus one move of every update.
     """
-    panels = to_panels(plan, jax.lax.stop_gradient(a), pivots=1)
-    panels = apply(CHOLESKY, plan, panels)
+    panels = factored(plan, jax.lax.stop_gradient(a))
     return panels, first_failure(plan, panels)
 
 
-@jax.custom_jvp
-def attach(plan: Plan, a: Array, panels: Panels) -> Panels:
-    """`panels`, as the function of `a` that they are: the tangent is one more up sweep.
-
-    The adjoint is a down sweep that keeps nothing but L. Both cost about three factorisations.
-    """
-    del plan, a
-    return panels
-
-
-@attach.defjvp
-def _attach_jvp(primals, tangents):
-    plan, a, panels = primals
-    full = attach(plan, a, panels)
-    return full, apply(TANGENT, plan, to_panels(plan, tangents[1]), full)
+def factored(plan: Plan, a: Array) -> Panels:
+    """L as a function of `a`, differentiable forwards."""
+    return apply(CHOLESKY, plan, to_panels(plan, a, pivots=1))
 
 
 def first_failure(plan: Plan, panels: Panels) -> Int[Array, ""]:

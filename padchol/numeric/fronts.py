@@ -1,151 +1,231 @@
 """A routine on all fronts: one by one, in tiles, on a CPU; in chunks of padded fronts elsewhere.
 
-Both forms have the same storages, those of `symbolic.tiles`. Derivatives are those of the chunks.
+Both forms have the same storages, those of `symbolic.tiles`, and both are loops that JAX can
+differentiate forwards. So the tangent of a routine is a primitive of its own kind, which holds the
+function and how often, and in which operands, it was differentiated. Reverse mode does not come
+here: see `numeric.forms`.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
 import jax
+import jax.numpy as jnp
+from jax import lax
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad, mlir
 
-from padchol.numeric import binding
+from padchol.numeric import batches
+from padchol.numeric.batches import front_axis
 from padchol.numeric.chunks import from_chunks, to_chunks
 from padchol.numeric.sweep import Kernel, Sweep
+from padchol.numeric.sweep import run as run_chunks
 from padchol.numeric.tiled.run import run as run_tiled
 from padchol.plan import Plan
 from padchol.symbolic.layout import INT32_MAX, Kind
 
-TILED = True  # False: in chunks on a CPU, too
+TILED = True  # False: in chunks on a CPU, too, where the plan has them
+MEANT_FOR_CPU = (
+    "this plan was analysed for a CPU: elsewhere its fronts are taken one by one, which is slow. "
+    "Pass device='gpu' or device='tpu' to padchol.analyze"
+)
 
 fronts_p = Primitive("padchol_fronts")
+fronts_p.multiple_results = True
 
 
 @dataclass(frozen=True)
 class Routine:
-    """A sweep in two forms, which takes the place of a kernel.
+    """A sweep in two forms.
 
-    chunk             on a chunk of padded fronts, see `sweep`
-    tiled, scratch    on one front, see `tiled.fronts`, and the arrays it works in; or None
+    chunk             its kernel on a chunk of padded fronts, see `sweep`
+    tiled, scratch    its kernel on one front, see `tiled.fronts`, and the arrays it works in
     The other fields are those of `sweep.Sweep`.
     """
 
     chunk: Kernel
-    tiled: Callable | None
-    scratch: Callable | None
+    tiled: Callable
+    scratch: Callable
     up: bool
     node: Kind
     takes: tuple[Kind, ...] = ()
-    linear: tuple[bool, ...] = (False,)
 
-    def __call__(self, *args):
-        return self.chunk(*args)
+
+@dataclass(frozen=True)
+class Derivative:
+    """What the primitive runs: a routine, differentiated once for each of `moved`.
+
+    spec     the sweep, in chunks
+    moved    for each differentiation, which of the operands so far have a tangent; those follow
+    """
+
+    spec: Sweep
+    routine: Routine
+    moved: tuple[tuple[bool, ...], ...] = ()
+
+    @property
+    def bases(self) -> tuple[int, ...]:
+        """Of each operand: whether it belongs to the storage (0) or to which leaf."""
+        found = tuple(range(1 + len(self.routine.takes)))
+        for mask in self.moved:
+            found += tuple(base for base, has in zip(found, mask, strict=True) if has)
+        return found
+
+    def of(self, f: Callable) -> Callable:
+        """f(table, storage, *leaves) -> (storage,), differentiated."""
+        for mask in self.moved:
+            f = _tangent(f, mask)
+        return f
+
+
+def _tangent(f: Callable, mask: tuple[bool, ...]) -> Callable:
+    def differentiated(table, *operands):
+        known, dots = operands[: len(mask)], operands[len(mask) :]
+        moved = [i for i, has in enumerate(mask) if has]
+
+        def of_moved(*values):
+            full = list(known)
+            for i, x in zip(moved, values, strict=True):
+                full[i] = x
+            return f(table, *full)
+
+        out, out_dots = jax.jvp(of_moved, [known[i] for i in moved], list(dots))
+        return (*out, *out_dots)
+
+    return differentiated
 
 
 def apply(routine: Routine, plan: Plan, storage: jax.Array, *leaves: jax.Array) -> jax.Array:
     """The final storage."""
-    if not plan.layout.bins:
+    if plan.n == 0:
         return storage
+    what = described(routine, plan, storage, *leaves)
+    return fronts_p.bind(plan.table, storage, *leaves, what=what)[0]
+
+
+def described(routine: Routine, plan: Plan, storage: jax.Array, *leaves: jax.Array) -> Derivative:
+    """The routine itself, for operands of these shapes."""
+    kinds, operands = (routine.node, *routine.takes), (storage, *leaves)
+    columns = [x.shape[-1] for x, kind in zip(operands, kinds, strict=True) if kind != "panel"]
     spec = Sweep(
         plan.layout,
-        routine,
+        routine.chunk,
         routine.up,
         routine.node,
-        k=storage.shape[1] if routine.node == "pivots" else 1,
+        k=max(columns, default=1),
         takes=routine.takes,
-        linear=routine.linear,
         batched=((),) * len(leaves),
     )
-    if routine.tiled is None:
-        return _in_chunks(plan.table, storage, *leaves, spec=spec)
-    return fronts_p.bind(plan.table, storage, *leaves, spec=spec)
+    return Derivative(spec, routine)
 
 
-def _in_chunks(table, storage, *leaves, spec: Sweep):
-    def chunks(kind, x, linear):
-        return to_chunks(spec.layout, table, kind, x, ones=kind == "panel" and not linear)
+def _in_chunks(table, *operands, what: Derivative):
+    spec = what.spec
 
-    kinds = (spec.node, *spec.takes)
-    node, *read = map(chunks, kinds, (storage, *leaves), spec.linear)
-    (found,) = binding.sweep(replace(spec, kernel=spec.kernel.chunk), table, node, *read)
-    return from_chunks(spec.layout, table, spec.node, found)
+    def whole(table, *operands):
+        stored = [
+            to_chunks(spec.layout, table, kind, x)
+            for kind, x in zip(spec.kinds, operands, strict=True)
+        ]
+        found = run_chunks(spec, table, stored[0], stored[1:])
+        return (from_chunks(spec.layout, table, spec.node, found),)
 
-
-def _in_tiles(table, storage, *leaves, spec: Sweep):
-    if not TILED or not _fits_tiles(spec):
-        return _in_chunks(table, storage, *leaves, spec=spec)
-    return run_tiled(spec, spec.kernel.tiled, spec.kernel.scratch, table, storage, leaves)
+    return what.of(whole)(jnp.asarray(table), *operands)
 
 
-def _fits_tiles(spec: Sweep) -> bool:
-    """A batch whose addresses pass int32, and leaves with some of the batch axes only, are left to
-    the chunks."""
-    tiles = spec.layout.tiles
-    fits = math.prod(spec.lead) * max(tiles.panels, tiles.pivots) <= INT32_MAX
-    return fits and all(len(set(mask)) <= 1 for mask in spec.batched)
+def _in_tiles(table, *operands, what: Derivative):
+    spec, routine = what.spec, what.routine
+    if spec.layout.bins and not TILED:
+        return _in_chunks(table, *operands, what=what)
+    if spec.lead and math.prod(spec.lead) * spec.layout.tiles.panels > INT32_MAX:
+        return _by_first_axis(table, operands, what)
+    return run_tiled(spec, routine.tiled, routine.scratch, what.bases, what.of, table, operands)
 
 
-binding.compile_eager_calls(fronts_p)
+def _by_first_axis(table, operands: Sequence, what: Derivative):
+    """A batch whose addresses pass int32, in pieces."""
+    spec = what.spec
+    has = [base == 0 or spec.batched[base - 1][0] for base in what.bases]
+    rest = tuple(mask[1:] for mask in spec.batched)
+    inner = replace(what, spec=replace(spec, lead=spec.lead[1:], batched=rest))
+
+    def one(batched):
+        batched = iter(batched)
+        mine = [next(batched) if own else x for x, own in zip(operands, has, strict=True)]
+        return _in_tiles(table, *mine, what=inner)
+
+    return lax.map(one, [x for x, own in zip(operands, has, strict=True) if own])
+
+
+def _elsewhere(table, *operands, what: Derivative):
+    if what.spec.layout.bins:
+        return _in_chunks(table, *operands, what=what)
+    warnings.warn(MEANT_FOR_CPU, stacklevel=2)
+    return _in_tiles(table, *operands, what=what)
+
+
+@functools.lru_cache(maxsize=256)
+def _compiled(what: Derivative):
+    return jax.jit(functools.partial(fronts_p.bind, what=what))
+
+
+fronts_p.def_impl(lambda *operands, what: _compiled(what)(*operands))
 
 
 @fronts_p.def_abstract_eval
-def _abstract(table, storage, *leaves, spec: Sweep):
-    return ShapedArray(storage.shape, storage.dtype)
+def _abstract(table, storage, *others, what: Derivative):
+    return [ShapedArray(storage.shape, storage.dtype)] * 2 ** len(what.moved)
 
 
-mlir.register_lowering(fronts_p, mlir.lower_fun(_in_chunks, multiple_results=False))
-mlir.register_lowering(fronts_p, mlir.lower_fun(_in_tiles, multiple_results=False), platform="cpu")
+mlir.register_lowering(fronts_p, mlir.lower_fun(_elsewhere, multiple_results=True))
+mlir.register_lowering(fronts_p, mlir.lower_fun(_in_tiles, multiple_results=True), platform="cpu")
 
 
-def adjoint_pair(one: Routine, other: Routine) -> None:
-    """Each is the transpose of the other in its node."""
-    _ADJOINT.update({one: other, other: one})
-
-
-_ADJOINT: dict[Routine, Routine] = {}
-
-
-def _jvp(primals, tangents, *, spec: Sweep):
+def _jvp(primals, tangents, *, what: Derivative):
     table, *operands = primals
-    moved = [i for i, dot in enumerate(tangents[1:]) if type(dot) is not ad.Zero]
-    if moved == [0] and spec.linear[0]:
-        linear = functools.partial(fronts_p.bind, spec=spec)
-        return linear(table, *operands), linear(table, tangents[1], *operands[1:])
-
-    def of_moved(*values):
-        full = list(operands)
-        for i, x in zip(moved, values, strict=True):
-            full[i] = x
-        return _in_chunks(table, *full, spec=spec)
-
-    return jax.jvp(of_moved, [operands[i] for i in moved], [tangents[1 + i] for i in moved])
+    mask = tuple(type(dot) is not ad.Zero for dot in tangents[1:])
+    dots = [dot for dot, has in zip(tangents[1:], mask, strict=True) if has]
+    more = replace(what, moved=(*what.moved, mask))
+    found = fronts_p.bind(table, *operands, *dots, what=more)
+    return found[: len(found) // 2], found[len(found) // 2 :]
 
 
 ad.primitive_jvps[fronts_p] = _jvp
 
 
-def _transpose(cotangent, table, storage, *leaves, spec: Sweep):
-    assert ad.is_undefined_primal(storage)
-    assert not any(map(ad.is_undefined_primal, leaves))
-    adjoint = _ADJOINT[cast(Routine, spec.kernel)]
-    spec = replace(spec, kernel=adjoint, up=adjoint.up)
-    cotangent = ad.instantiate_zeros(cotangent)
-    return [None, fronts_p.bind(table, cotangent, *leaves, spec=spec), *(None for _ in leaves)]
+def _batch(operands, dims, *, what: Derivative):
+    table, operands, dims = operands[0], operands[1:], dims[1:]
+    size = next(x.shape[d] for x, d in zip(operands, dims, strict=True) if d is not None)
+    spec, bases = what.spec, what.bases
+    mapped = {base for base, d in zip(bases, dims, strict=True) if d is not None}
+    if not spec.lead and spec.node != "panel" and mapped == {0}:
+        return _batch_columns(table, operands, dims, what, size)
+    mapped.add(0)
+    operands = [
+        front_axis(x, d, size) if base in mapped else x
+        for x, d, base in zip(operands, dims, bases, strict=True)
+    ]
+    batched = tuple((1 + i in mapped, *mask) for i, mask in enumerate(spec.batched))
+    spec = replace(spec, lead=(size, *spec.lead), batched=batched)
+    out = fronts_p.bind(table, *operands, what=replace(what, spec=spec))
+    return out, [0] * len(out)
 
 
-ad.primitive_transposes[fronts_p] = _transpose
+def _batch_columns(table, operands: Sequence, dims, what: Derivative, size: int):
+    """A batch of vectors as a matrix of more columns: a kernel treats columns alike."""
+    k = what.spec.k
+    merged = [
+        x if base else jnp.moveaxis(front_axis(x, d, size), 0, 1).reshape(-1, size * k)
+        for x, d, base in zip(operands, dims, what.bases, strict=True)
+    ]
+    out = fronts_p.bind(table, *merged, what=replace(what, spec=replace(what.spec, k=size * k)))
+    return [x.reshape(-1, size, k) for x in out], [1] * len(out)
 
 
-def _batch(operands, dims, *, spec: Sweep):
-    out, axes = binding.batch(lambda *x, spec: [fronts_p.bind(*x, spec=spec)], operands, dims, spec)
-    return out[0], axes[0]
-
-
-batching.primitive_batchers[fronts_p] = _batch
+batches.register(fronts_p, _batch, lambda what: 1)

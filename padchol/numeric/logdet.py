@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
 from padchol.numeric.factorise import Panels, diagonal
-from padchol.numeric.selinv import selected_inverse
-from padchol.numeric.values import pair_weights
+from padchol.numeric.selinv import gradient
 from padchol.plan import Plan
 
 
@@ -25,6 +23,5 @@ def log_determinant(plan: Plan, a: Array, panels: Panels) -> Float[Array, ""]:
 def _log_determinant_jvp(primals, tangents):
     plan, a, panels = primals
     a_dot = tangents[1]
-    inverse = selected_inverse(plan, a, lax.stop_gradient(panels))
-    gradient = pair_weights(plan, a.dtype) * inverse
-    return log_determinant(plan, a, panels), jnp.sum(gradient * a_dot)
+    moved = jnp.sum(gradient(plan, a, panels) * a_dot)
+    return log_determinant(plan, a, panels), moved

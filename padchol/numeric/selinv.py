@@ -10,15 +10,18 @@ Computed transposed, because products over the last axes are the fast ones.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from padchol.numeric.dense import times_symmetric, times_t
-from padchol.numeric.factorise import Panels, attach, unpack
+from padchol.numeric.factorise import Panels, factored, unpack
+from padchol.numeric.forms import Form, partial
 from padchol.numeric.fronts import Routine, apply
 from padchol.numeric.tiled import inverse
-from padchol.numeric.values import from_panels
+from padchol.numeric.values import from_panels, pair_weights
 from padchol.plan import Plan
 from padchol.symbolic.layout import BinLayout
 
@@ -30,17 +33,31 @@ def inverse_front(bin: BinLayout, args: tuple, below):
     G_t = times_t(inverse_t, L21)
     Z21_t = -times_symmetric(G_t, below)
     Z11 = times_t(inverse_t, inverse_t) - times_t(G_t, Z21_t)
-    return (jnp.concatenate([Z11, jnp.swapaxes(Z21_t, 1, 2)], 1),)
+    return jnp.concatenate([Z11, jnp.swapaxes(Z21_t, 1, 2)], 1)
 
 
 INVERSE = Routine(inverse_front, inverse.inverse, inverse.scratch, False, "panel")
 
 
+def _gradient(plan: Plan, a: Array, panels: Panels | None, vectors: Sequence, out: int) -> Array:
+    """Of log |A|: both entries of a symmetric pair."""
+    del vectors, out
+    panels = factored(plan, a) if panels is None else panels
+    return pair_weights(plan, a.dtype) * from_panels(plan, apply(INVERSE, plan, panels))
+
+
+LOG_DETERMINANT = Form("log |A|", _gradient)
+
+
 @jax.jit
+def gradient(plan: Plan, a: Array, panels: Panels) -> Float[Array, " nnz"]:
+    """Of log |A|: sum over the pattern of (A^-1)_ij dA_ij."""
+    return partial(LOG_DETERMINANT, plan, a, panels)
+
+
 def selected_inverse(plan: Plan, a: Array, panels: Panels) -> Float[Array, " nnz"]:
     """(A^-1) at the canonical positions. Cost: about one factorisation.
 
-    Differentiable in `a` to any order: the tangent is the sweep's own, after that of L.
+    Differentiable in `a` to any order: each order costs twice what the one before does.
     """
-    panels = attach(plan, a, panels)
-    return from_panels(plan, apply(INVERSE, plan, panels))
+    return gradient(plan, a, panels) / pair_weights(plan, a.dtype)

@@ -10,16 +10,26 @@ error in proportion to the condition of L11 (Higham 2002, Accuracy and Stability
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import jax
 from jax import lax
 from jaxtyping import Array, Float
 
+from padchol.numeric.adjoint import outer, pulled_back
 from padchol.numeric.dense import t_times, times
-from padchol.numeric.factorise import Panels, unpack
-from padchol.numeric.fronts import Routine, adjoint_pair, apply
+from padchol.numeric.factorise import Panels, factored, unpack
+from padchol.numeric.forms import VALUES, Form, partial
+from padchol.numeric.fronts import Routine, apply
 from padchol.numeric.tiled import triangular
-from padchol.numeric.values import from_pivots, multiply, permute, to_pivots, unpermute
+from padchol.numeric.values import (
+    from_panels,
+    from_pivots,
+    multiply,
+    permute,
+    to_pivots,
+    unpermute,
+)
 from padchol.plan import Plan
 from padchol.symbolic.layout import BinLayout
 
@@ -30,7 +40,7 @@ def forward_front(bin: BinLayout, args: tuple):
     b, panel = args
     L11, inverse, _, L21 = unpack(panel)
     y = pivot_solve(times, L11, inverse, b)
-    return (y,), -times(L21, y)
+    return y, -times(L21, y)
 
 
 def backward_front(bin: BinLayout, args: tuple, below):
@@ -38,7 +48,7 @@ def backward_front(bin: BinLayout, args: tuple, below):
     del bin
     y, panel = args
     L11, _, inverse_t, L21 = unpack(panel)
-    return (pivot_solve(t_times, L11, inverse_t, y - t_times(L21, below)),)
+    return pivot_solve(t_times, L11, inverse_t, y - t_times(L21, below))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -61,21 +71,34 @@ def _corrected(product, L11, inverse, b):
     return x + times(inverse, b - product(L11, x))
 
 
-SOLVE = {"node": "pivots", "takes": ("panel",), "linear": (True, False)}
-FORWARD = Routine(forward_front, triangular.forward, triangular.scratch, True, **SOLVE)
-BACKWARD = Routine(backward_front, triangular.backward, triangular.scratch, False, **SOLVE)
-adjoint_pair(FORWARD, BACKWARD)
+FORWARD = Routine(forward_front, triangular.forward, triangular.scratch, True, "pivots", ("panel",))
+BACKWARD = Routine(
+    backward_front, triangular.backward, triangular.scratch, False, "pivots", ("panel",)
+)
 
 
-def half_solve(plan: Plan, up: bool, panels: Panels, b: Float[Array, "rows k"]):
-    """L^-1 b (up) or L^-T b, in the pivot storage."""
-    return apply(FORWARD if up else BACKWARD, plan, b, panels)
+def _bilinear(plan: Plan, a: Array, panels: Panels | None, vectors: Sequence, out: int) -> Array:
+    """Of c^T L^-1 b, vectors (b, c) in the plan's order, summed over columns: y, z, or -z y^T."""
+    panels = factored(plan, a) if panels is None else panels
+    solved = [
+        apply(routine, plan, to_pivots(plan, v), panels)
+        for routine, v in zip((FORWARD, BACKWARD), vectors, strict=True)
+        if v is not None
+    ]
+    if out == VALUES:
+        return from_panels(plan, pulled_back(plan, panels, outer(plan, *solved)))
+    return from_pivots(plan, solved[0])
+
+
+BILINEAR = Form("c^T L^-1 b", _bilinear, 2)
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def solve_half(plan: Plan, up: bool, panels: Panels, b: Float[Array, "n k"]) -> Array:
-    """y with L y = b (up) or x with L^T x = b, both in plan order."""
-    return from_pivots(plan, half_solve(plan, up, panels, to_pivots(plan, b)))
+def solve_half(plan: Plan, up: bool, a: Array, panels: Panels, b: Float[Array, "n k"]) -> Array:
+    """y with L y = b (up) or x with L^T x = b, both in plan order, in the type of b."""
+    known = b.astype(a.dtype)
+    vectors, out = ((known, None), 1) if up else ((None, known), 0)
+    return partial(BILINEAR, plan, a, panels, vectors, out).astype(b.dtype)
 
 
 @jax.jit
@@ -90,8 +113,8 @@ def solve_system(plan: Plan, a: Array, panels: Panels, b: Float[Array, "n k"]):
 
     def solve(_, b):
         stored = to_pivots(plan, permute(plan, b.astype(a.dtype)))
-        stored = half_solve(plan, False, panels, half_solve(plan, True, panels, stored))
-        return unpermute(plan, from_pivots(plan, stored)).astype(b.dtype)
+        x = apply(BACKWARD, plan, apply(FORWARD, plan, stored, panels), panels)
+        return unpermute(plan, from_pivots(plan, x)).astype(b.dtype)
 
     def product(x):
         return multiply(plan, a, x).astype(b.dtype)

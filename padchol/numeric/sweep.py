@@ -13,8 +13,8 @@ the lower triangle counts: what lies above may be anything.
 
 A kernel is a hashable callable on one chunk of C fronts, with leaves (C, ...) throughout:
 
-    up      kernel(bin, (node, *leaves)) -> (node, *leaves), update
-    down    kernel(bin, (node, *leaves), below) -> (node, *leaves)
+    up      kernel(bin, (node, *leaves)) -> node, update
+    down    kernel(bin, (node, *leaves), below) -> node
 
 Leaves are stored like nodes: those of all fronts one behind the other, see `symbolic.layout.Kind`.
 
@@ -45,16 +45,13 @@ FOLDED = 1_000_000
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep runs: static, hashable; the parameter of the sweep primitive.
+    """What a sweep runs: static, hashable.
 
     up       direction
     node     what its storage holds: "panel", or "pivots" of vectors of k columns
     takes    kinds of the leaves that go into the kernel besides the node
-    gives    kinds of the leaves that come out of it besides the node
-    linear   for the node, then each leaf that goes in: the kernel is linear in all these jointly
-             (and in what it reads below)
-    lead     sizes of the batch axes, outermost first; the storage and what comes out have them all
-    batched  per leaf that goes in, which of those axes it has, in front of its own
+    lead     sizes of the batch axes, outermost first; the storage has them all
+    batched  per leaf, which of those axes it has, in front of its own
     """
 
     layout: Layout
@@ -63,8 +60,6 @@ class Sweep:
     node: Kind
     k: int = 1
     takes: tuple[Kind, ...] = ()
-    gives: tuple[Kind, ...] = ()
-    linear: tuple[bool, ...] = (False,)
     lead: tuple[int, ...] = ()
     batched: tuple[tuple[bool, ...], ...] = ()
 
@@ -73,40 +68,40 @@ class Sweep:
         """What a kernel hands up or reads below."""
         return "update" if self.node == "panel" else "rows"
 
-    def lead_of(self, leaf: int) -> tuple[int, ...]:
-        """The batch axes of a leaf that goes in."""
-        return tuple(s for s, has in zip(self.lead, self.batched[leaf], strict=True) if has)
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """Of the storage and the leaves."""
+        return (self.node, *self.takes)
 
-    def stored(self, kind: Kind) -> tuple[int, ...]:
-        """Shape of a storage, without batch axes."""
-        tail = (self.k,) if kind in ("pivots", "rows") else ()
-        return (self.layout.length(kind), *tail)
+    def lead_of(self, operand: int) -> tuple[int, ...]:
+        """The batch axes of the storage (0) or of a leaf."""
+        if operand == 0:
+            return self.lead
+        return tuple(s for s, has in zip(self.lead, self.batched[operand - 1], strict=True) if has)
 
 
-def run(sweep: Sweep, table: jax.Array, storage: jax.Array, leaves: Sequence[jax.Array]) -> tuple:
-    """The final storage, and the leaves that come out. Cost: one kernel call per chunk.
+def run(sweep: Sweep, table: jax.Array, storage: jax.Array, leaves: Sequence[jax.Array]):
+    """The final storage. Cost: one kernel call per chunk.
 
     A batch is folded into the chunks, in groups that stay in the cache.
     """
     if groups := _groups(sweep):
         return _by_groups(sweep, *groups, table, storage, leaves)
     bins, rounds = sweep.layout.bins, sweep.layout.rounds
-    outputs = _empty(sweep, storage.dtype)
     counters = tuple(jnp.asarray(0 if sweep.up else bin.chunks, table.dtype) for bin in bins)
 
     def one_round(step, carry):
-        counters, found = list(carry[0]), carry[1]
+        counters, storage = list(carry[0]), carry[1]
         for bin in bins if sweep.up else reversed(bins):
             i = counters[bin.index]
-            counters[bin.index], _, found = _chunks(sweep, bin, table, leaves, i, step, found)
-        return tuple(counters), found
+            counters[bin.index], _, storage = _chunks(sweep, bin, table, leaves, i, step, storage)
+        return tuple(counters), storage
 
     first = jnp.asarray(0, table.dtype)
-    _, (storage, outputs) = lax.fori_loop(first, rounds, one_round, (counters, (storage, outputs)))
-    return (storage, *outputs)
+    return lax.fori_loop(first, rounds, one_round, (counters, storage))[1]
 
 
-def _chunks(sweep: Sweep, bin: BinLayout, table, leaves, i, step, found):
+def _chunks(sweep: Sweep, bin: BinLayout, table, leaves, i, step, storage):
     """The chunks of one bin in one round, from the i-th on: up to its end, or down to its start."""
     call = _batched_kernel(sweep, bin)
     start, bins = sweep.layout.chunk_ptr.start + bin.index, len(sweep.layout.bins)
@@ -120,17 +115,12 @@ def _chunks(sweep: Sweep, bin: BinLayout, table, leaves, i, step, found):
         return i > table[start + bins * (sweep.layout.rounds - 1 - step)]
 
     def one_chunk(carry):
-        i, step, found = carry
+        i, step, storage = carry
         if sweep.up:
-            return i + 1, step, _chunk(sweep, bin, call, table, leaves, i, found)
-        return i - 1, step, _chunk(sweep, bin, call, table, leaves, i - 1, found)
+            return i + 1, step, _chunk(sweep, bin, call, table, leaves, i, storage)
+        return i - 1, step, _chunk(sweep, bin, call, table, leaves, i - 1, storage)
 
-    return lax.while_loop(more, one_chunk, (i, step, found))
-
-
-def _empty(sweep: Sweep, dtype) -> tuple[jax.Array, ...]:
-    """Storage of the leaves that come out."""
-    return tuple(jnp.zeros((*sweep.lead, *sweep.stored(kind)), dtype) for kind in sweep.gives)
+    return lax.while_loop(more, one_chunk, (i, step, storage))
 
 
 def _groups(sweep: Sweep) -> tuple[int, int] | None:
@@ -145,11 +135,11 @@ def _groups(sweep: Sweep) -> tuple[int, int] | None:
     return axis, next((g for g in fits if size % g == 0), 1)
 
 
-def _by_groups(sweep: Sweep, axis: int, size: int, table, storage, leaves) -> tuple:
+def _by_groups(sweep: Sweep, axis: int, size: int, table, storage, leaves):
     """`run`, group after group along one batch axis, in place."""
     one = replace(sweep, lead=(*sweep.lead[:axis], size, *sweep.lead[axis + 1 :]))
 
-    def one_group(g, carry):
+    def one_group(g, storage):
         def mine(x, axis):
             return lax.dynamic_slice_in_dim(x, g * size, size, axis)
 
@@ -157,14 +147,10 @@ def _by_groups(sweep: Sweep, axis: int, size: int, table, storage, leaves) -> tu
             mine(x, sum(mask[:axis])) if mask[axis] else x
             for x, mask in zip(leaves, sweep.batched, strict=True)
         ]
-        found = run(one, table, mine(carry[0], axis), here)
-        return tuple(
-            lax.dynamic_update_slice_in_dim(whole, part, g * size, axis)
-            for whole, part in zip(carry, found, strict=True)
-        )
+        found = run(one, table, mine(storage, axis), here)
+        return lax.dynamic_update_slice_in_dim(storage, found, g * size, axis)
 
-    everything = (storage, *_empty(sweep, storage.dtype))
-    return lax.fori_loop(0, sweep.lead[axis] // size, one_group, everything)
+    return lax.fori_loop(0, sweep.lead[axis] // size, one_group, storage)
 
 
 def _batched_kernel(sweep: Sweep, bin: BinLayout):
@@ -179,28 +165,20 @@ def _batched_kernel(sweep: Sweep, bin: BinLayout):
     return call
 
 
-def _chunk(sweep: Sweep, bin: BinLayout, call, table, leaves, chunk, carry):
+def _chunk(sweep: Sweep, bin: BinLayout, call, table, leaves, chunk, storage):
     """One chunk of one bin: read its nodes and leaves, compute, write back, hand on."""
-    storage, outputs = carry
-    args = (
-        _read(sweep, bin, sweep.node, storage, len(sweep.lead), chunk),
-        *(
-            _read(sweep, bin, kind, leaf, len(sweep.lead_of(i)), chunk)
-            for i, (kind, leaf) in enumerate(zip(sweep.takes, leaves, strict=True))
-        ),
+    args = tuple(
+        _read(sweep, bin, kind, x, len(sweep.lead_of(i)), chunk)
+        for i, (kind, x) in enumerate(zip(sweep.kinds, (storage, *leaves), strict=True))
     )
     if sweep.up:
-        (node, *ys), update = call(args)
+        node, update = call(args)
     else:
-        node, *ys = call(args, read_below(sweep, bin, table, storage, chunk))
+        node, update = call(args, read_below(sweep, bin, table, storage, chunk)), None
     storage = _write(sweep, bin, sweep.node, storage, node, chunk)
-    outputs = tuple(
-        _write(sweep, bin, kind, out, y, chunk)
-        for kind, out, y in zip(sweep.gives, outputs, ys, strict=True)
-    )
     if sweep.up and bin.M > 0:
         storage = hand_up(sweep, bin, table, storage, update, chunk)
-    return storage, outputs
+    return storage
 
 
 def _read(sweep: Sweep, bin: BinLayout, kind: Kind, stored, axis: int, chunk):

@@ -33,8 +33,10 @@ def structured_copy(plan: Plan, a: Float[Array, " nnz"]) -> Float[Array, " nnz_L
 
 def to_panels(plan: Plan, a: Float[Array, " nnz"], pivots: float = 0) -> Float[Array, " panels"]:
     """The values of A in the panel storage, with `pivots` as the diagonal of padded pivots."""
-    empty = jnp.zeros(plan.layout.tiles.panels, a.dtype)
-    padded = _put(empty, section(plan.table, plan.layout.tiles.unit), pivots) if pivots else empty
+    padded = jnp.zeros(plan.layout.tiles.panels, a.dtype)
+    if pivots:  # the table is filled up with zeros: trash
+        unit = section(plan.table, plan.layout.tiles.unit)
+        padded = padded.at[unit].set(pivots, mode="promise_in_bounds")
     return _put(padded, section(plan.table, plan.layout.tiles.value), a)
 
 

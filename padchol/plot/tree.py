@@ -68,8 +68,7 @@ def level_histogram(ax: Axes, plan: Plan, found: Fronts | None = None) -> None:
 def padding_by_level(ax: Axes, plan: Plan, found: Fronts | None = None) -> None:
     """Padding efficiency of each level: the part of its flops that the unpadded fronts need.
 
-    The entries that relaxation has taken in count as needed; places that fill up a chunk do not
-    count at all.
+    The entries that relaxation has taken in count as needed.
     """
     found = found or fronts(plan)
     at, needed, height = _by_level(plan, found, found.flops)

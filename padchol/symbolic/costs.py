@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from padchol.symbolic.layout import BLOCK
+from padchol.symbolic.layout import BLOCK, QUAD
 
 # Padded sizes a front may have: multiples of 4 (half a cache line of doubles) while small, and
 # steps that grow with the size, so that the candidates for bins stay few.
@@ -54,6 +54,10 @@ class CostModel:
     per_loop: float = 1_000.0  # one empty chunk loop: a bin in a round
     chunk_entries: int = 32_768  # entries of one chunk of fronts: a quarter of a megabyte
     entries_up_to: int = 12  # rows of updates that move entry by entry (experiment 18)
+    per_tiled_front: float = 100.0
+    per_tiled_entry: float = 0.5
+    per_tiled_moved: float = 0.25
+    tiled_flops: float = 20.0
     widest: int = 256  # pivot columns of a front; wider supernodes are cut into chains
 
     def front(self, W: np.ndarray, M: np.ndarray) -> np.ndarray:
@@ -61,6 +65,12 @@ class CostModel:
         W, M = np.asarray(W, float), np.asarray(M, float)
         arithmetic = self.per_column_block * W / 8 + front_flops(W, M) / self.flops
         return self.per_front + arithmetic + self.per_entry * W * (W + M) + self.per_update * M * M
+
+    def tiled(self, w: np.ndarray, m: np.ndarray) -> np.ndarray:
+        """Fronts as a CPU takes them: in whole quads, one by one, each with its move."""
+        w, m = (QUAD * -(-np.asarray(x, float) // QUAD) for x in (w, m))
+        entries = self.per_tiled_entry * w * (w + m) + self.per_tiled_moved * m * m
+        return self.per_tiled_front + entries + front_flops(w, m) / self.tiled_flops
 
     def moved(self, m: np.ndarray | int) -> np.ndarray:
         """Moving the triangle of an update of m rows into the panels of the ancestors."""

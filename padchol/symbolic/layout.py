@@ -64,8 +64,11 @@ class Blocks:
 class Tiles:
     """The fronts in exact sizes, as a CPU runs them one by one: see `symbolic.tiles`.
 
-    W, M      pivots and rows below of the largest, in whole quads
-    fronts    how many there are
+    Everything here is a `capacity`, which patterns of one size class share: compiled programs serve
+    them all. What a pattern leaves of it are fronts without pivots, and padding.
+
+    W, M      pivots and rows below of the largest front, in whole quads
+    fronts    how many there may be
     panels    length of their panel storage, and of the pivot storage, with k columns
     location, diagonal, value, unit: as in `Layout`, in these storages
     records   (fronts + 1, RECORD): what a front is, see `numeric.tiled.fronts`
@@ -137,16 +140,19 @@ class BinLayout:
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """All static facts of a plan's numeric phase. Equality and (remembered) hash by contents."""
+    """All static facts of a plan's numeric phase. Equality and (remembered) hash by contents.
+
+    bins: none in a plan for CPUs.
+    """
 
     n: int
+    tiles: Tiles
     bins: tuple[BinLayout, ...]
     chunk_ptr: Section  # (rounds + 1, bins): chunks of each bin done before each round
     location: Section  # (n,): row of pivot t (plan order) in the pivot storage
     diagonal: Section  # (n,): place of pivot t in the panel storage
     value: Section  # (nnz,): place of each canonical value in the panel storage
     unit: Section  # places in the panel storage of padded pivots, which are 1
-    tiles: Tiles
 
     @functools.cached_property
     def contents(self) -> tuple:
@@ -208,6 +214,13 @@ class Writer:
 
     def pack(self) -> np.ndarray:
         return np.concatenate(self.parts)
+
+
+def capacity(size: int, steps: int) -> int:
+    """The least of `steps` sizes for every doubling that holds `size`, in whole quads."""
+    size = -(-size // QUAD)
+    unit = 1 << max(max(size - 1, 0).bit_length() - 1 - (steps.bit_length() - 1), 0)
+    return QUAD * unit * -(-size // unit)
 
 
 def fits_int32(value: int, what: str) -> None:

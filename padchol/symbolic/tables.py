@@ -9,7 +9,7 @@ import numpy as np
 
 from padchol.symbolic import tiles
 from padchol.symbolic.blocks import all_blocks, block_list, entry_list, row_starts, strips
-from padchol.symbolic.layout import BLOCK, INT32_MAX, BinLayout, Layout, Writer, fits_int32
+from padchol.symbolic.layout import BLOCK, INT32_MAX, BinLayout, Layout, Section, Writer, fits_int32
 from padchol.symbolic.placement import Placement, placement
 from padchol.symbolic.schedule import Bin, Schedule
 from padchol.symbolic.supernodes import Supernodes
@@ -17,20 +17,29 @@ from padchol.symbolic.supernodes import Supernodes
 
 def build(
     nodes: Supernodes,
-    plan: Schedule,
+    plan: Schedule | None,
     relaxed: np.ndarray,
     i: np.ndarray,
     k: np.ndarray,
     entries_up_to: int,
 ) -> tuple[Layout, np.ndarray]:
-    """Layout and flat table.
+    """Layout and flat table; those of the chunks where they are scheduled.
 
     relaxed (n,): plan position of each column of the relaxed order. i, k (nnz,): canonical entry
     v of A is (i[v], k[v]) with i >= k in the relaxed order. entries_up_to: see `CostModel`.
     """
+    writer = Writer()
+    tiled = tiles.build(writer, nodes, relaxed, i, k)
+    if plan is None:
+        return Layout(relaxed.size, tiled, (), *[Section(0, 0)] * 5), writer.pack()
+    bins, shared = _chunks(writer, nodes, plan, relaxed, i, k, entries_up_to)
+    return Layout(relaxed.size, tiled, bins, *shared), writer.pack()
+
+
+def _chunks(writer: Writer, nodes: Supernodes, plan: Schedule, relaxed, i, k, entries_up_to: int):
+    """Bins, and the sections that they share."""
     where = placement(nodes, plan)
     fits_int32(where.panel_end, "panel storage")
-    writer = Writer()
     pointers = np.stack([bin.chunk_ptr for bin in plan.bins], 1) if plan.bins else np.zeros((1, 0))
     chunk_ptr = writer.add(pointers, 0, INT32_MAX, "chunk_ptr")
     columns = np.arange(relaxed.size)
@@ -62,8 +71,7 @@ def build(
         )
         for b, bin in enumerate(plan.bins)
     )
-    tiled = tiles.build(writer, nodes, relaxed, i, k)
-    return Layout(relaxed.size, bins, *shared, tiled), writer.pack()
+    return bins, shared
 
 
 def _entry(nodes: Supernodes, where: Placement, i: np.ndarray, k: np.ndarray) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 The panel of a front of w pivots and m rows below, both rounded up to whole quads of four, is stored
 by quads of columns: (quads, D, 4) with D = w + m. Children come before parents.
+
+Lengths are rounded up to a few sizes for every doubling, so that similar patterns share programs.
 """
 
 from __future__ import annotations
@@ -19,9 +21,14 @@ from padchol.symbolic.layout import (
     RECORD,
     Tiles,
     Writer,
+    capacity,
     fits_int32,
 )
 from padchol.symbolic.supernodes import Supernodes, begins, ramp
+
+# Sizes for every doubling: of the panel storage, which is filled with zeros in every call, and of
+# all else.
+FINE, COARSE = 4, 2
 
 
 class Placement(NamedTuple):
@@ -71,7 +78,11 @@ def build(
 ) -> Tiles:
     """The tables; arguments as those of `tables.build`."""
     where = placement(nodes)
-    panel, pivot = where.panel_end - 1, where.pivot_end - 1
+    S, n = nodes.parent.size, relaxed.size
+    room = rounded(nodes.below)
+    fronts = capacity(S, COARSE)
+    panels, pivots = capacity(where.panel_end, FINE), 1 + n + (QUAD - 1) * fronts
+    panel, pivot = panels - 1, where.pivot_end - 1
     fits_int32(panel, "panel storage")
     columns = np.arange(relaxed.size)
     location, diagonal = np.empty_like(relaxed), np.empty_like(relaxed)
@@ -79,30 +90,32 @@ def build(
     location[relaxed] = where.pivot[s] + columns - nodes.first[s]
     diagonal[relaxed] = where.place(nodes, s, columns, columns)
     ptr, moves = _moves(nodes, where)
-    S = nodes.parent.size
-    room = rounded(nodes.below)
-    rows = np.zeros(int(room.sum()), np.int64)
+    rows = np.zeros(capacity(int(room.sum()), COARSE), np.int64)
     start = np.cumsum(room) - room
     owner = nodes.of_column[nodes.rows]
     at = np.repeat(start, nodes.below) + ramp(nodes.below)
     rows[at] = where.pivot[owner] + nodes.rows - nodes.first[owner]
-    records = np.zeros((S + 1, RECORD), np.int64)
+    records = np.zeros((fronts + 1, RECORD), np.int64)
     fields = (where.panel, where.D, where.quads, nodes.below, where.pivot, start, ptr[:-1])
     records[:S] = np.column_stack(fields)
-    records[S, -1] = ptr[-1]
+    records[S:, -1] = ptr[-1]
+    unit = np.zeros((QUAD - 1) * fronts, np.int64)
+    padded = _padded_pivots(nodes, where)
+    unit[: padded.size] = padded
+    room_for_moves = np.zeros((capacity(len(moves), COARSE) - len(moves), MOVE), np.int32)
     return Tiles(
-        int(QUAD * where.quads.max(initial=0)),
-        int(room.max(initial=0)),
-        S,
-        where.panel_end,
-        where.pivot_end,
+        capacity(int(QUAD * where.quads.max(initial=0)), COARSE),
+        capacity(int(room.max(initial=0)), COARSE),
+        fronts,
+        panels,
+        pivots,
         writer.add(location, 1, pivot, "tiled location"),
         writer.add(diagonal, 1, panel, "tiled diagonal"),
         writer.add(where.place(nodes, s[k], i, k), 1, panel, "tiled value"),
-        writer.add(_padded_pivots(nodes, where), 1, panel, "tiled unit"),
+        writer.add(unit, 0, panel, "tiled unit"),
         writer.add(records, 0, INT32_MAX, "tiled fronts"),
         writer.add(rows, 0, pivot, "tiled rows"),
-        writer.add(moves, 0, panel, "moves"),
+        writer.add(np.concatenate([moves, room_for_moves]), 0, panel, "moves"),
     )
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
+from padchol.symbolic.etree import heights
 from padchol.symbolic.layout import QUAD, RECORD, Layout, Section
 from padchol.symbolic.supernodes import ramp
 
@@ -28,7 +31,8 @@ def front_rows(layout: Layout, table: np.ndarray) -> list[np.ndarray]:
 
 def front_records(layout: Layout, table: np.ndarray) -> np.ndarray:
     """(fronts, RECORD): what each tiled front is, see `numeric.tiled.fronts`."""
-    return read(table, layout.tiles.records).reshape(-1, RECORD)[: layout.tiles.fronts]
+    records = read(table, layout.tiles.records).reshape(-1, RECORD)
+    return records[records[:, 2] > 0]
 
 
 def panel_places(layout: Layout, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -49,34 +53,25 @@ def panel_places(layout: Layout, table: np.ndarray) -> tuple[np.ndarray, np.ndar
     return row, position[pivot + QUAD * quad + c]
 
 
-def front_parents(layout: Layout, table: np.ndarray) -> np.ndarray:
-    """Parent of each front, fronts of all bins stacked; their total number where there is none.
+class Fronts(NamedTuple):
+    """The fronts of a plan, children before parents."""
 
-    The parent owns the first row below.
-    """
-    owner = np.zeros(layout.length("pivots"), np.int64)
-    total = 0
-    for bin in layout.bins:
-        start = layout.start("pivots", bin.index)
-        owner[start : start + bin.fronts * bin.W] = np.repeat(np.arange(bin.fronts), bin.W) + total
-        total += bin.fronts
-    owner[0] = total  # the trash row, where padding points
-    first = [
-        read(table, bin.rows).reshape(bin.fronts, bin.M)[:, 0]
-        if bin.M
-        else np.zeros(bin.fronts, np.int64)
-        for bin in layout.bins
-    ]
-    return owner[np.concatenate([np.zeros(0, np.int64), *first])]
+    pivots: list[np.ndarray]  # of each: plan positions of its pivot columns, sorted
+    below: list[np.ndarray]  # plan positions of its rows below, sorted
+    parent: np.ndarray  # (F,): the owner of the first row below, -1 at a root
+    level: np.ndarray  # (F,): 0 at a leaf, else one more than the highest child
 
 
-def front_levels(parents: np.ndarray) -> np.ndarray:
-    """Level of each front: 0 at a leaf (and at padding), else one more than the highest child."""
-    level = np.zeros(parents.size + 1, np.int64)
-    above, risen = np.append(parents, parents.size), np.arange(parents.size)
-    while risen.size:
-        before = level[above[risen]]
-        np.maximum.at(level, above[risen], level[risen] + 1)
-        level[-1] = 0
-        risen = np.unique(above[risen][level[above[risen]] > before])
-    return level[:-1]
+def fronts(layout: Layout, table: np.ndarray) -> Fronts:
+    """Read back from the tables of the tiles."""
+    tiles, n = layout.tiles, layout.n
+    position = np.full(tiles.pivots, n)
+    position[read(table, tiles.location)] = np.arange(n)
+    records, rows = front_records(layout, table), read(table, tiles.rows)
+    quads, m, pivot, start = records[:, 2:6].T
+    own = [position[p : p + QUAD * q] for p, q in zip(pivot, quads, strict=True)]
+    pivots = [np.sort(x[x < n]) for x in own]
+    below = [np.sort(position[rows[s : s + k]]) for s, k in zip(start, m, strict=True)]
+    first = np.append(rows, 0)[np.where(m > 0, start, -1)]
+    parent = np.searchsorted(pivot, first, side="right") - 1  # place 0 is before all pivots
+    return Fronts(pivots, below, parent, heights(parent))

@@ -56,6 +56,27 @@ def front_at(tiles: Tiles, table, f, column) -> Front:
     return Front._make((table, tiles, column, *fields))
 
 
+def square(front: Front, panels, start, c, t):
+    """Four rows of four columns of the panel."""
+    return get(panels, (start + front.square(c, t),), (QUAD * QUAD,)).reshape(SQUARE)
+
+
+def load_inverse(front: Front, c, panels, start, R):
+    """The c-th four rows of R = L11^-1, whose transpose the panel holds above its diagonal."""
+
+    def one(t, R):
+        here = square(front, panels, start, c, t)
+
+        def diagonal(_, here):
+            above = below_diagonal(jnp.zeros_like(here), here)
+            return lax.select(jnp.eye(QUAD, dtype=bool), 1 / here, above)
+
+        here = loop(c, t + 1, diagonal, here)
+        return put(R, here.T, (QUAD * c, QUAD * t))
+
+    return loop(0, c + 1, one, R)
+
+
 def load_transposed(front: Front, panels, offset, Y, c, start, column):
     """Rows start, start + 4, ... of the c-th four columns of the panel, from `column` on in the
     c-th four rows of Y, with a tile of zeros behind them."""
@@ -80,6 +101,11 @@ def empty_update(tiles: Tiles, rows: int, dtype) -> jax.Array:
     """Room for so many rows of the largest update: a margin of QUAD columns on its left, and of a
     tile beyond."""
     return jnp.zeros((rows + QUAD, QUAD + tiles.M + LANES), dtype)
+
+
+def mirrored(tiles: Tiles, dtype) -> jax.Array:
+    """Room for all rows of the largest update, see `read_below`."""
+    return empty_update(tiles, tiles.M + LANES, dtype)
 
 
 def _move(front: Front, b):
@@ -137,3 +163,25 @@ def read_below(front: Front, panels, offset, update):
         return put(update, loop(t, t + 1, diagonal, get(update, at, SQUARE)), at)
 
     return loop(0, front.below, mirror, loop(front.moves, front.end, move, update))
+
+
+def own(front: Front, t, offset):
+    """Where the t-th four of its own rows are in the pivot storage."""
+    return offset + front.pivot + QUAD * t, front.column
+
+
+def rows(front: Front, t):
+    """Where the t-th four rows below lie in the pivot storage."""
+    at = front.tiles.rows.start + front.rows + QUAD * t
+    found = get(front.table, (at,), (QUAD,))
+    return [found[q] for q in range(QUAD)]
+
+
+def read_rows(front: Front, t, storage, offset, below):
+    """The t-th four rows below of a pivot storage, into `below`; zero at padding."""
+    size = (1, below.shape[1])
+    for q, row in enumerate(rows(front, t)):
+        found = get(storage, (offset + row, front.column), size)
+        found = lax.select(lax.broadcast(row == 0, size), jnp.zeros_like(found), found)
+        below = put(below, found, (QUAD * t + q, 0))
+    return below

@@ -8,18 +8,18 @@ With R = L11^-1 (w, w) and everything below the pivots transposed, (w, m):
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jax import lax
 
 from padchol.numeric.tiled.fronts import (
     SQUARE,
     TILE,
     Front,
-    empty_update,
+    load_inverse,
     load_transposed,
+    mirrored,
     read_below,
     store_transposed,
 )
-from padchol.numeric.tiled.loops import below_diagonal, get, loop, put, t_product, whole
+from padchol.numeric.tiled.loops import get, loop, put, t_product, whole
 from padchol.symbolic.layout import LANES, QUAD, Tiles
 
 
@@ -30,7 +30,7 @@ def scratch(tiles: Tiles, k: int, dtype):
         below,
         below,
         jnp.zeros((tiles.W, tiles.W), dtype),
-        empty_update(tiles, tiles.M + LANES, dtype),
+        mirrored(tiles, dtype),
     )
 
 
@@ -42,12 +42,12 @@ def inverse(front: Front, carry, offset, leaves):
     def load(c, found):
         G, R = found
         G = load_transposed(front, panels, offset, G, c, front.w, 0)
-        return G, loop(0, c + 1, lambda t, R: _load_inverse(front, c, t, panels, offset, R), R)
+        return G, load_inverse(front, c, panels, offset, R)
 
     G, R = loop(0, front.quads, load, (G, R))
-    G = loop(0, front.quads, lambda b, G: _times_inverse(front, b, R, G), G)
+    G = loop(0, front.quads, lambda b, G: times_inverse(front, b, front.m, R, G), G)
     Z22 = read_below(front, panels, offset, Z22)
-    Z = loop(0, front.quads, lambda b, Z: _below(front, b, G, Z22, Z), Z)
+    Z = loop(0, front.quads, lambda b, Z: times_symmetric(front, b, G, Z22, Z, keep=False), Z)
 
     def store(c, panels):
         def below(t, panels):
@@ -62,19 +62,7 @@ def inverse(front: Front, carry, offset, leaves):
     return loop(0, front.quads, store, panels), (G, Z, R, Z22)
 
 
-def _load_inverse(front: Front, c, t, panels, offset, R):
-    """Square (c, t) of R: the transpose of what the panel holds above its diagonal."""
-    here = get(panels, (offset + front.square(c, t),), (QUAD * QUAD,)).reshape(SQUARE)
-
-    def diagonal(_, here):
-        above = below_diagonal(jnp.zeros_like(here), here)
-        return lax.select(jnp.eye(QUAD, dtype=bool), 1 / here, above)
-
-    here = loop(c, t + 1, diagonal, here)
-    return put(R, here.T, (QUAD * c, QUAD * t))
-
-
-def _times_inverse(front: Front, b, R, G):
+def times_inverse(front: Front, b, columns, R, G):
     """Block row b of R^T G, in place: it needs what G holds from block row b on."""
 
     def tile(t, G):
@@ -85,19 +73,20 @@ def _times_inverse(front: Front, b, R, G):
         acc = loop(b, front.quads, block, jnp.zeros(TILE, G.dtype))
         return put(G, acc, (QUAD * b, LANES * t))
 
-    return loop(0, whole(front.m, LANES), tile, G)
+    return loop(0, whole(columns, LANES), tile, G)
 
 
-def _below(front: Front, b, G, Z22, Z):
-    """Block row b of -G_t Z22."""
+def times_symmetric(front: Front, b, G, Z22, Z, keep: bool):
+    """Block row b of Z - G Z22, or of -G Z22."""
 
     def tile(t, Z):
         def block(k, acc):
             G_k = get(G, (QUAD * b, QUAD * k), SQUARE).T
             return acc - t_product(G_k, get(Z22, (QUAD * k, QUAD + LANES * t), TILE))
 
-        acc = loop(0, front.below, block, jnp.zeros(TILE, Z.dtype))
-        return put(Z, acc, (QUAD * b, LANES * t))
+        at = (QUAD * b, LANES * t)
+        start = get(Z, at, TILE) if keep else jnp.zeros(TILE, Z.dtype)
+        return put(Z, loop(0, front.below, block, start), at)
 
     return loop(0, whole(front.m, LANES), tile, Z)
 

@@ -6,9 +6,8 @@ Pivots are solved by substitution, with squares of the panel as they stand.
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jax import lax
 
-from padchol.numeric.tiled.fronts import SQUARE, Front
+from padchol.numeric.tiled.fronts import Front, own, read_rows, rows, square
 from padchol.numeric.tiled.loops import get, loop, put, t_product
 from padchol.symbolic.layout import QUAD, Tiles
 
@@ -53,13 +52,6 @@ def backward(front: Front, carry, offset, leaves):
     ((panels, start),) = leaves
     k = x.shape[1]
 
-    def read(t, below):
-        for q, row in enumerate(rows(front, t)):
-            found = get(y, (offset + row, front.column), (1, k))
-            found = lax.select(lax.broadcast(row == 0, (1, k)), jnp.zeros_like(found), found)
-            below = put(below, found, (QUAD * t + q, 0))
-        return below
-
     def solve(left, x):
         t = front.quads - 1 - left
 
@@ -76,14 +68,9 @@ def backward(front: Front, carry, offset, leaves):
         found = substitute_t(square(front, panels, start, t, t), rest)
         return put(x, found, (QUAD * t, 0))
 
-    below = loop(0, front.below, read, below)
+    below = loop(0, front.below, lambda t, x: read_rows(front, t, y, offset, x), below)
     x = loop(0, front.quads, solve, x)
     return store(front, x, y, offset), (x, below)
-
-
-def own(front: Front, t, offset):
-    """Where the t-th four of its own rows are in the pivot storage."""
-    return offset + front.pivot + QUAD * t, front.column
 
 
 def store(front: Front, found, storage, offset):
@@ -94,18 +81,6 @@ def store(front: Front, found, storage, offset):
         return put(storage, get(found, (QUAD * t, 0), size), own(front, t, offset))
 
     return loop(0, front.quads, quad, storage)
-
-
-def square(front: Front, panels, start, c, t):
-    """Four rows of four columns of the panel."""
-    return get(panels, (start + front.square(c, t),), (QUAD * QUAD,)).reshape(SQUARE)
-
-
-def rows(front: Front, t):
-    """Where the t-th four rows below lie in the pivot storage."""
-    at = front.tiles.rows.start + front.rows + QUAD * t
-    found = get(front.table, (at,), (QUAD,))
-    return [found[q] for q in range(QUAD)]
 
 
 def substitute(L, b):

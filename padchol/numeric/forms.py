@@ -1,0 +1,185 @@
+"""Derivatives with respect to A, to every order and in both modes, from symmetry.
+
+A form is a number psi(A; v_1, ..., v_r), linear in each of its vectors: log |A|, or c^T L^-1 b.
+What users ask for are its partial derivatives, and derivatives of those: each is
+
+    D^k psi [d_1, ..., d_k; v_1, ..., v_r]      directions d_i of A, one argument left out
+
+With the argument `out` left out it is an array, the gradient with respect to it. Linear in every
+other argument, and symmetric in the directions: so the tangent of such an array is a sum of more of
+them (a direction more; or one of its arguments replaced), and the transpose is the one with another
+argument left out. Nothing but these facts is needed: the arrays themselves are forward derivatives
+of `Form.partial`, the one thing a form defines.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.core import ShapedArray
+from jax.extend.core import Primitive
+from jax.interpreters import ad, mlir
+
+from padchol.numeric import batches
+from padchol.numeric.batches import front_axis
+from padchol.plan import Plan
+
+VALUES = -1  # `out`: the gradient with respect to the values of A
+
+form_p = Primitive("padchol_form")
+form_p.multiple_results = True  # one
+
+
+@dataclass(frozen=True)
+class Form:
+    """partial(plan, a, panels, vectors, out): the gradient of the form with respect to argument
+    `out`, the values of A (VALUES) or one of its vectors, which is then None.
+
+    panels: L of `a`, or None where it must be made, and differentiated, from `a`.
+    """
+
+    name: str
+    partial: Callable[..., jax.Array]
+    vectors: int = 0
+
+
+@dataclass(frozen=True)
+class Partial:
+    """What the primitive computes; its operands are the leaves of the plan, then L, `a`, the
+    directions, and the vectors but for `out`."""
+
+    form: Form
+    plan: Any  # tree structure
+    out: int = VALUES
+    directions: int = 0
+    lead: tuple[int, ...] = ()  # batch axes, of all but the plan
+
+    def split(self, operands: Sequence) -> tuple[list, Any, Any, list, list]:
+        """(leaves of the plan, L, a, directions, all vectors)"""
+        tables = list(operands[: self.plan.num_leaves])
+        panels, a, *rest = operands[self.plan.num_leaves :]
+        vectors = list(rest[self.directions :])
+        if self.out != VALUES:
+            vectors.insert(self.out, None)
+        return tables, panels, a, list(rest[: self.directions]), vectors
+
+    def bind(self, tables, panels, a, directions, vectors) -> jax.Array:
+        """The inverse of `split`, and the array."""
+        given = [v for i, v in enumerate(vectors) if i != self.out]
+        what = replace(self, directions=len(directions))
+        return form_p.bind(*tables, panels, a, *directions, *given, what=what)[0]
+
+
+def partial(form: Form, plan: Plan, a, panels, vectors: Sequence = (), out: int = VALUES):
+    """The gradient of the form, for values `a` whose factor is `panels`; differentiable in `a` and
+    the vectors, in both modes, to every order."""
+    tables, tree = jax.tree.flatten(plan)
+    what = Partial(form, tree, out)
+    return what.bind(tables, jax.lax.stop_gradient(panels), a, (), vectors)
+
+
+def _compute(*operands, what: Partial):
+    tables, panels, a, directions, vectors = what.split(operands)
+    plan = jax.tree.unflatten(what.plan, tables)
+
+    def one(panels, a, directions, vectors):
+        if not directions:
+            return what.form.partial(plan, a, panels, vectors, what.out)
+
+        def f(a):
+            return what.form.partial(plan, a, None, vectors, what.out)
+
+        return functools.reduce(_derivative, directions, f)(a)
+
+    for _ in what.lead:
+        one = jax.vmap(one)
+    return [one(panels, a, directions, vectors)]
+
+
+def _derivative(f: Callable, direction) -> Callable:
+    return lambda a: jax.jvp(f, (a,), (direction,))[1]
+
+
+@functools.lru_cache(maxsize=256)
+def _compiled(what: Partial):
+    return jax.jit(functools.partial(form_p.bind, what=what))
+
+
+form_p.def_impl(lambda *operands, what: _compiled(what)(*operands))
+mlir.register_lowering(form_p, mlir.lower_fun(_compute, multiple_results=True))
+
+
+@form_p.def_abstract_eval
+def _abstract(*operands, what: Partial):
+    _, _, a, _, vectors = what.split(operands)
+    if what.out == VALUES:
+        return [ShapedArray(a.shape, a.dtype)]
+    other = next(v for v in vectors if v is not None)
+    return [ShapedArray(other.shape, a.dtype)]
+
+
+def _jvp(primals, tangents, *, what: Partial):
+    tables, panels, a, directions, vectors = what.split(primals)
+    _, _, a_dot, direction_dots, vector_dots = what.split(tangents)
+    moving = []
+    if type(a_dot) is not ad.Zero:
+        moving.append(what.bind(tables, panels, a, [*directions, a_dot], vectors))
+    for i, dot in enumerate(direction_dots):
+        if type(dot) is not ad.Zero:
+            moved = [*directions[:i], dot, *directions[i + 1 :]]
+            moving.append(what.bind(tables, panels, a, moved, vectors))
+    for i, dot in enumerate(vector_dots):
+        if dot is not None and type(dot) is not ad.Zero:
+            moved = [*vectors[:i], dot, *vectors[i + 1 :]]
+            moving.append(what.bind(tables, panels, a, directions, moved))
+    out = form_p.bind(*primals, what=what)
+    return out, [functools.reduce(jnp.add, moving)]
+
+
+ad.primitive_jvps[form_p] = _jvp
+
+
+def _transpose(cotangents, *operands, what: Partial):
+    """The one argument that is not known is left out, and the cotangent takes the place of what was
+    left out before."""
+    tables, panels, a, directions, vectors = what.split(operands)
+    missing = next(i for i, x in enumerate(operands) if ad.is_undefined_primal(x))
+    (cotangent,) = map(ad.instantiate_zeros, cotangents)
+    unknown = [v is not None and ad.is_undefined_primal(v) for v in vectors]
+    out = unknown.index(True) if any(unknown) else VALUES
+    directions = [d for d in directions if not ad.is_undefined_primal(d)]
+    if what.out == VALUES:
+        directions.append(cotangent)
+    else:
+        vectors[what.out] = cotangent
+    pulled = replace(what, out=out).bind(tables, panels, a, directions, vectors)
+    return [pulled if i == missing else None for i in range(len(operands))]
+
+
+ad.primitive_transposes[form_p] = _transpose
+
+
+def _batch(operands, dims, *, what: Partial):
+    """Vectors only, and a vector left out: they become more columns, as it treats columns alike."""
+    tables = what.plan.num_leaves
+    known = tables + 2 + what.directions
+    size = next(x.shape[d] for x, d in zip(operands, dims, strict=True) if d is not None)
+    if not what.lead and what.out != VALUES and all(d is None for d in dims[:known]):
+        columns = [
+            jnp.moveaxis(front_axis(x, d, size), 0, 1)
+            for x, d in zip(operands[known:], dims[known:], strict=True)
+        ]
+        merged = [x.reshape(x.shape[0], -1) for x in columns]
+        (out,) = form_p.bind(*operands[:known], *merged, what=what)
+        return [out.reshape(out.shape[0], size, -1)], [1]
+    moved = [front_axis(x, d, size) for x, d in zip(operands[tables:], dims[tables:], strict=True)]
+    out = form_p.bind(*operands[:tables], *moved, what=replace(what, lead=(size, *what.lead)))
+    return out, [0]
+
+
+batches.register(form_p, _batch, lambda what: what.plan.num_leaves)
