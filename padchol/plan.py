@@ -6,6 +6,7 @@ import functools
 import hashlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 import equinox as eqx
@@ -170,26 +171,24 @@ def analyze(
     pattern = patterns.canonical(A, lower=lower)
     if device not in ("cpu", "gpu", "tpu"):
         raise ValueError(f"expected device to be 'cpu', 'gpu' or 'tpu'; got {device!r}")
-    model, chunks = costs or CostModel(), device != "cpu"
+    model = replace(costs or CostModel(), chunks=device != "cpu")
     names = ordering.candidates(pattern) if isinstance(order, str) and order == "auto" else [order]
     if cache is None:
-        return _analyze(pattern, names, model, chunks, progress)
+        return _analyze(pattern, names, model, progress)
     from padchol.storage import kept
 
-    made = functools.partial(_analyze, pattern, names, model, chunks, progress)
-    key = (FORMAT, pattern.digest, [_text(name) for name in names], model, chunks)
+    made = functools.partial(_analyze, pattern, names, model, progress)
+    key = (FORMAT, pattern.digest, [_text(name) for name in names], model)
     return kept(cache, key, made)
 
 
-def _analyze(
-    pattern: Pattern, names: list, model: CostModel, chunks: bool, progress: bool | None
-) -> Plan:
+def _analyze(pattern: Pattern, names: list, model: CostModel, progress: bool | None) -> Plan:
     """The plan of the cheapest of the named orderings."""
     started = time.perf_counter()
     with Progress(2 * len(names) + 2, progress) as tell:
         tried = [_candidate(pattern, name, model, tell) for name in names]
         tell("fronts and bins")
-        best, scheduled = _cheapest(tried, model, chunks)
+        best, scheduled = _cheapest(tried, model)
         tell("index tables")
         return _assemble(pattern, best, scheduled, model, started)
 
@@ -232,15 +231,13 @@ def _candidate(pattern: Pattern, order: Any, model: CostModel, tell: Callable) -
     return _Candidate(name, perm, free, counted, subtrees, post, group, relaxed)
 
 
-def _cheapest(
-    candidates: list[_Candidate], model: CostModel, chunks: bool
-) -> tuple[_Candidate, Schedule | None]:
+def _cheapest(candidates: list[_Candidate], model: CostModel) -> tuple[_Candidate, Schedule | None]:
     """The ordering of the least predicted cost, and its schedule in chunks.
 
     Bins only make fronts larger, so that no schedule costs less than its fronts by themselves:
     orderings of which this alone is too much are not scheduled.
     """
-    if not chunks:
+    if not model.chunks:
         prices = [model.tiled(c.relaxed.width, c.relaxed.below).sum() for c in candidates]
         return candidates[int(np.argmin(prices))], None
     shapes = [padded_shape(c.relaxed.width, c.relaxed.below) for c in candidates]

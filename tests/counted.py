@@ -23,27 +23,33 @@ PLANS = {"grid 50^2": (50, 50), "grid 100^2": (100, 100), "grid 14^3": (14, 14, 
 COMPILED = ("grid 50^2", "grid 14^3")
 
 
-def plan_of(name: str) -> padchol.Plan:
+def plan_of(name: str, device="cpu") -> padchol.Plan:
     """By minimum degree, the ordering that is the same on every machine."""
-    return padchol.analyze(support.grid(*PLANS[name]), order="mmd")
+    return padchol.analyze(support.grid(*PLANS[name]), order="mmd", device=device)
 
 
-def of_plan(plan: padchol.Plan) -> dict[str, float]:
-    """Work and memory that the plan asks for."""
+def of_chunks(plan: padchol.Plan) -> dict[str, float]:
+    """Work and memory that a plan for accelerators asks for."""
     facts, bins = plan.stats, plan.layout.bins
     blocks = sum(bin.blocks.source.size for bin in bins if bin.blocks)
     moved = BLOCK**2 * blocks + sum(bin.entries.size for bin in bins)
-    tiles = plan.layout.tiles
+    return {
+        "padded flops in chunks / flops": facts["padded_flops_in_chunks"] / facts["flops"],
+        "moved entries in chunks / nnz(L)": moved / plan.nnz_L,
+        "chunks": sum(bin.chunks for bin in bins),
+        "loops of a sweep in chunks": plan.layout.rounds * len(bins),
+    }
+
+
+def of_plan(plan: padchol.Plan) -> dict[str, float]:
+    """Work and memory that a plan for CPUs asks for."""
+    facts, tiles = plan.stats, plan.layout.tiles
     return {
         "padded flops / flops": facts["padded_flops"] / facts["flops"],
         "padded entries / nnz(L)": facts["padded_entries"] / plan.nnz_L,
-        "padded flops in chunks / flops": facts["padded_flops_in_chunks"] / facts["flops"],
         "stored entries / nnz(L)": tiles.panels / plan.nnz_L,
         "moved entries / nnz(L)": 4 * tiles.moves.size / plan.nnz_L,
-        "moved entries in chunks / nnz(L)": moved / plan.nnz_L,
         "table bytes / nnz(L)": facts["bytes"] / plan.nnz_L,
-        "chunks": sum(bin.chunks for bin in bins),
-        "loops of a sweep": plan.layout.rounds * len(bins),
         "predicted us": 1e-3 * facts["cost"],
     }
 
@@ -74,7 +80,8 @@ def counted() -> dict[str, dict[str, float]]:
     for name in PLANS:
         plan = plan_of(name)
         more = of_programs(plan) if name in COMPILED else {}
-        found[name] = {k: float(np.round(v, 3)) for k, v in (of_plan(plan) | more).items()}
+        more |= of_plan(plan) | of_chunks(plan_of(name, "gpu"))
+        found[name] = {k: float(np.round(v, 3)) for k, v in more.items()}
     return found
 
 

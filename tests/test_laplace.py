@@ -81,7 +81,7 @@ def test_exact_for_gaussian_observations():
 @pytest.mark.parametrize(
     ("name", "order"),
     [
-        ("poisson", 1),
+        pytest.param("poisson", 1, marks=pytest.mark.slow),
         *(pytest.param(name, 2, marks=pytest.mark.slow) for name in DATA),
     ],
 )

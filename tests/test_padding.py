@@ -68,10 +68,11 @@ class Poison:
 
 @pytest.mark.parametrize(
     "tiled",
-    [True, pytest.param(False, marks=pytest.mark.slow)],
+    [True, False],
     ids=["tiled", "in chunks"],
 )
-@pytest.mark.parametrize("name", ["disconnected", pytest.param("grid2", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["disconnected", "grid2"])
 def test_padding_never_leaks(name, tiled, monkeypatch):
     """Row 20: NaN and 1e30 in padding, trash and unwritten memory change no bit of any result.
 

@@ -191,7 +191,7 @@ def test_the_report():
     assert repr(plan) == f"Plan(n=49, nnz={plan.nnz}, nnz_L={plan.nnz_L}, {plan.fingerprint[:12]})"
 
 
-EXACT = ("nnz_L", "flops", "padded_flops", "padded_entries", "levels", "supernodes", "fronts")
+EXACT = ("nnz_L", "flops", "supernodes")  # the fronts are merged by other prices
 
 
 @pytest.mark.parametrize("S", PATTERNS)
@@ -225,14 +225,14 @@ def test_a_path_of_many_nodes(n):
 @oracle.quick
 @given(oracle.patterns())
 def test_the_cheapest_ordering_is_found_though_not_all_are_scheduled(S):
-    model = CostModel()
+    model = CostModel(chunks=True)
     names = ["natural", "rcm", "mmd"]
     candidates = [plans._candidate(oracle.as_pattern(S), name, model, len) for name in names]
-    best, scheduled = plans._cheapest(candidates, model, chunks=True)
+    best, scheduled = plans._cheapest(candidates, model)
     assert scheduled is not None
     assert scheduled.cost == schedule(best.relaxed, model).cost
     assert scheduled.cost == min(schedule(c.relaxed, model).cost for c in candidates)
-    best, scheduled = plans._cheapest(candidates, model, chunks=False)
+    best, scheduled = plans._cheapest(candidates, CostModel())
     assert scheduled is None
     prices = [model.tiled(c.relaxed.width, c.relaxed.below).sum() for c in candidates]
     assert prices[candidates.index(best)] == min(prices)

@@ -1,9 +1,7 @@
 """The cost model: nanoseconds of padded fronts and of steps.
 
 Every constant was measured on 2 cores of an AVX-512 server, float64, jaxlib 0.10.2
-(tests/bench/NOTES.md says how); only their ratios matter to a plan. They are those of chunks, which
-accelerators and derivatives use; on tiles the optimum is so flat that the same fronts serve
-(experiment 19).
+(tests/bench/NOTES.md says how); only their ratios matter to a plan.
 """
 
 from __future__ import annotations
@@ -40,8 +38,13 @@ def front_flops(W: np.ndarray, M: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class CostModel:
-    """Prices in nanoseconds."""
+    """Prices in nanoseconds: of fronts in exact sizes, as a CPU takes them, then of chunks."""
 
+    chunks: bool = False  # by which of them fronts are merged and orderings chosen
+    per_tiled_front: float = 300.0  # its tables and loops, in a factorisation and a gradient (21)
+    per_tiled_entry: float = 2.0  # each of the w (w + m) entries of a panel: in, out, and in solves
+    per_tiled_moved: float = 1.4  # each of the m^2 entries of an update, of which half are moved
+    tiled_flops: float = 10.0  # per ns
     per_front: float = 30.0  # index tables, loop share of one front
     per_column_block: float = 30.0  # eliminating 8 columns of one matrix in a batch
     per_entry: float = 8.5  # zeroing, reading, writing: each of the D W entries of a panel
@@ -54,10 +57,6 @@ class CostModel:
     per_loop: float = 1_000.0  # one empty chunk loop: a bin in a round
     chunk_entries: int = 32_768  # entries of one chunk of fronts: a quarter of a megabyte
     entries_up_to: int = 12  # rows of updates that move entry by entry (experiment 18)
-    per_tiled_front: float = 100.0
-    per_tiled_entry: float = 0.5
-    per_tiled_moved: float = 0.25
-    tiled_flops: float = 20.0
     widest: int = 256  # pivot columns of a front; wider supernodes are cut into chains
 
     def front(self, W: np.ndarray, M: np.ndarray) -> np.ndarray:
@@ -83,6 +82,10 @@ class CostModel:
         return self.per_step + self.per_step_block * np.ceil(np.asarray(w) / 8)
 
     def front_prices(self, w: np.ndarray, m: np.ndarray) -> np.ndarray:
+        """Fronts of w pivots and m rows, each with its move, in the form that the plan is for."""
+        return self.in_chunks(w, m) if self.chunks else self.tiled(w, m)
+
+    def in_chunks(self, w: np.ndarray, m: np.ndarray) -> np.ndarray:
         """Fronts of w pivots and m rows, each with its move."""
         return self.front(*padded_shape(w, m)) + self.moved(m)
 
