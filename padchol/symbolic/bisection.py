@@ -11,10 +11,10 @@ from padchol.symbolic.separators import cost, minimum_separator, refined
 
 # Measured by nnz(L) and time on grids of 100^2, 300^2, 20^3 and 30^3, two surface meshes and a QP.
 COARSEST = 100  # nodes of a subdomain at which it is separated first
-TOGETHER = 8000  # and of all together, where these are few: 4000 fill in by 2 to 6 % more
+TOGETHER = 16_000  # and of all together, where these are few: 8000 fill in by 4 % more at 300^2
 STARTS = 3  # first separators tried in each subdomain, at most
 TRIED = 16_000  # nodes of the graphs of all starts together
-CORE = 0.38  # of a subdomain's weight: what each side keeps at least of a first separator
+CORE = 0.33  # of the weight of a subdomain: what each side keeps at least of a first separator
 SMOOTHING = 10  # averages over neighbours
 
 

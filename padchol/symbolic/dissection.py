@@ -17,7 +17,7 @@ from padchol.symbolic.leaves import order_leaves
 from padchol.symbolic.multilevel import Former, Graph, filtered, induced
 from padchol.symbolic.pattern import Pattern
 
-LEAF = 300  # columns of a subdomain that is left to minimum degree; 120 take three more depths
+LEAF = 120  # columns of a subdomain left to minimum degree: less fill than 300 (experiment 22)
 COMPRESSED = 0.85  # worth it where indistinguishable nodes bring the graph below this share
 
 

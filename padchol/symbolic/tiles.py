@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 
 from padchol.symbolic.layout import (
     BAND,
@@ -141,33 +142,64 @@ def _moves(nodes: Supernodes, where: Placement) -> tuple[np.ndarray, np.ndarray]
     count = np.diff(np.append(head, front.size))
     front, owner, offset = front[head], owner[head], offset[head]
     column, skip = head - nodes.row_ptr[front], offset % QUAD
-    # Strips of one front and owner share the look-up of their rows.
+    # Strips of one front and owner share their pieces, but for those above their first column.
     new = begins(front, owner)
-    height = nodes.below[front] - column
-    length = height[new]
-    i = nodes.rows[np.repeat((nodes.row_ptr[front] + column)[new], length) + ramp(length)]
-    at = (QUAD * where.row(nodes, np.repeat(owner[new], length), i)).astype(np.int32)
-    base = (np.cumsum(length) - length - column[new])[np.cumsum(new) - 1] + column
-    # Every row of every strip, then runs of them that are neighbours in the owner.
-    strip = np.repeat(np.arange(head.size, dtype=np.int32), height)
-    row = ramp(height)
-    target = at[base[strip] + row]
-    run = np.flatnonzero(begins(strip, target - QUAD * row, (row + column[strip]) // BAND))
-    size = np.diff(np.append(run, row.size))
-    strip, row, target = strip[run], row[run] + column[strip[run]], target[run]
-    pieces = -(-size // QUAD)
-    again = np.repeat(np.arange(run.size), pieces)
-    done = QUAD * ramp(pieces)
-    strip = strip[again]
-    records = np.empty((again.size, MOVE), np.int32)
-    records[:, 0] = row[again] + done
-    records[:, 1] = (column - skip + QUAD)[strip]
-    counted = ((1 << count) - 1) << skip
-    records[:, 2] = 2**QUAD * (np.minimum(size[again] - done, QUAD) - 1) + counted[strip]
+    group = np.cumsum(new) - 1
+    pieces = _pieces(nodes, where, front[new], owner[new], column[new])
+    key = pieces.group * np.int64(2**32) + pieces.row
+    first = np.searchsorted(key, group * np.int64(2**32) + column, side="right") - 1
+    count_of = np.searchsorted(pieces.group, group, side="right") - first
+    start = np.cumsum(count_of) - count_of
+    strip = np.repeat(np.arange(head.size, dtype=np.int32), count_of)
+    piece = (first - start).astype(np.int32)[strip] + np.arange(strip.size, dtype=np.int32)
+    row, size, target = pieces.row[piece], pieces.size[piece], pieces.target[piece]
+    over = (column - row[start]).astype(np.int32)  # where a strip begins inside a piece
+    row[start] += over
+    size[start] -= over
+    target[start] += QUAD * over
+    bands = -(-nodes.below // BAND)
+    band = (np.cumsum(bands) - bands)[front].astype(np.int32)
+    order = stable_order(band[strip] + row // BAND, int(bands.sum()))
+    strip = strip[order]
+    left = (column - skip + QUAD).astype(np.int32)
+    counted = (((1 << count) - 1) << skip).astype(np.int32)
     quad = where.panel[owner] + offset // QUAD * (QUAD * where.D[owner])
-    records[:, 3] = quad[strip] + target[again] + QUAD * done
-    front = front[strip]
-    tall = np.flatnonzero(nodes.below[front] > BAND)
-    band = records[tall, 0] // BAND
-    records[tall] = records[tall[np.lexsort((band, front[tall]))]]
-    return np.append(0, np.cumsum(np.bincount(front, minlength=S))), records
+    records = np.empty((strip.size, MOVE), np.int32)
+    records[:, 0] = row[order]
+    records[:, 1] = left[strip]
+    records[:, 2] = (2**QUAD * (size - 1))[order] + counted[strip]
+    records[:, 3] = quad.astype(np.int32)[strip] + target[order]
+    each = np.bincount(front, count_of, minlength=S).astype(np.int64)
+    return np.append(0, np.cumsum(each)), records
+
+
+def stable_order(key: np.ndarray, keys: int) -> np.ndarray:
+    """The stable argsort of integers in [0, keys), in linear time: a transposition counts them."""
+    every = np.arange(key.size + 1, dtype=np.int32)
+    one_each = (np.ones(key.size, np.int8), key, every)
+    return sp.csc_array(one_each, shape=(max(keys, 1), key.size)).tocsr().indices
+
+
+class Pieces(NamedTuple):
+    """At most QUAD rows of an update, neighbours in the panel of an owner, and of one band."""
+
+    group: np.ndarray  # which pair of front and owner
+    row: np.ndarray  # the first, in the update
+    size: np.ndarray
+    target: np.ndarray  # where that row starts in a quad of columns of the owner
+
+
+def _pieces(nodes: Supernodes, where: Placement, front, owner, column) -> Pieces:
+    """Of the rows from `column` on of each pair of front and owner."""
+    height = nodes.below[front] - column
+    group, row = np.repeat(np.arange(front.size), height), ramp(height)
+    row += np.repeat(column, height)
+    i = nodes.rows[np.repeat(nodes.row_ptr[front], height) + row]
+    target = QUAD * where.row(nodes, owner[group], i)
+    run = np.flatnonzero(begins(group, target - QUAD * row, row // BAND))
+    size = np.diff(np.append(run, row.size))
+    count = -(-size // QUAD)
+    done = QUAD * ramp(count)
+    at = np.repeat(run, count) + done
+    size = np.minimum(np.repeat(size, count) - done, QUAD)
+    return Pieces(*(x.astype(np.int32) for x in (group[at], row[at], size, target[at])))
