@@ -11,11 +11,12 @@ Importing padchol touches no device and changes no JAX configuration.
 """
 
 from padchol import assembly, gmrf, interop, laplace, likelihoods, mixed, precisions, splines
+from padchol.analysis import analyze
 from padchol.direct import logdet, solve
 from padchol.errors import NotPositiveDefiniteError, PlanFileError
 from padchol.factor import Factor, cholesky
 from padchol.numeric.values import structured_copy
-from padchol.plan import Plan, analyze
+from padchol.plan import Plan
 from padchol.storage import load
 from padchol.symbolic.costs import CostModel
 

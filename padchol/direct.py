@@ -7,8 +7,9 @@ from typing import Any
 
 from jaxtyping import Array, Float
 
+from padchol.analysis import analyze
 from padchol.factor import Factor, cholesky
-from padchol.plan import Plan, analyze
+from padchol.plan import Plan
 from padchol.symbolic.pattern import canonical
 
 REMEMBERED = 32  # plans kept, least recently used dropped first

@@ -34,9 +34,10 @@ from jaxtyping import Array, Float
 from scipy.interpolate import BSpline
 
 from padchol import assembly
+from padchol.analysis import analyze
 from padchol.factor import Factor, cholesky
 from padchol.numeric.values import real_array
-from padchol.plan import Plan, analyze
+from padchol.plan import Plan
 
 
 class PSpline(NamedTuple):

@@ -103,4 +103,3 @@ def test_small_helpers():
     low = np.tril(a)
     np.testing.assert_array_equal(dense.lower(a), low)
     np.testing.assert_array_equal(dense.symmetric(a), low + np.swapaxes(np.tril(a, -1), 1, 2))
-    np.testing.assert_array_equal(dense.lower_half(a), np.tril(a) - np.tril(np.triu(a)) / 2)

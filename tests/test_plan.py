@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import padchol
-from padchol import plan as plans
+from padchol import analysis
 from padchol.symbolic.costs import CostModel
 from padchol.symbolic.schedule import schedule
 from padchol.symbolic.unfold import fronts
@@ -227,15 +227,15 @@ def test_a_path_of_many_nodes(n):
 def test_the_cheapest_ordering_is_found_though_not_all_are_scheduled(S):
     model = CostModel(chunks=True)
     names = ["natural", "rcm", "mmd"]
-    candidates = [plans._candidate(oracle.as_pattern(S), name, model, len) for name in names]
-    best, scheduled = plans._cheapest(candidates, model)
+    candidates = [analysis._candidate(oracle.as_pattern(S), name, model, len) for name in names]
+    best, scheduled = analysis._cheapest(candidates, model)
     assert scheduled is not None
     assert scheduled.cost == schedule(best.relaxed, model).cost
     assert scheduled.cost == min(schedule(c.relaxed, model).cost for c in candidates)
-    best, scheduled = plans._cheapest(candidates, CostModel())
+    best, scheduled = analysis._cheapest(candidates, CostModel())
     assert scheduled is None
     prices = [model.tiled(c.relaxed.width, c.relaxed.below).sum() for c in candidates]
-    assert prices[candidates.index(best)] == min(prices)
+    assert prices[names.index(best.name)] == min(prices)
 
 
 def test_a_factor_beyond_int32_is_refused_before_its_rows_are_found():

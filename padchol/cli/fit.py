@@ -92,9 +92,9 @@ def main(args: argparse.Namespace) -> int:
     import jax
     import jax.numpy as jnp
 
+    from padchol.analysis import analyze
     from padchol.numeric import fronts
     from padchol.numeric.factorise import factorise
-    from padchol.plan import analyze
 
     jax.config.update("jax_enable_x64", True)
     fronts.TILED = False  # the prices are those of chunks

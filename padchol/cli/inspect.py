@@ -9,8 +9,8 @@ from pathlib import Path
 import scipy.io
 import scipy.sparse as sp
 
+from padchol.analysis import analyze
 from padchol.cli._errors import InputError
-from padchol.plan import analyze
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -31,11 +31,12 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
 from padchol import assembly
+from padchol.analysis import analyze
 from padchol.factor import Factor, cholesky
 from padchol.interop.held import Held, digest
 from padchol.interop.probes import Probes
 from padchol.numeric.values import add_diagonal
-from padchol.plan import Plan, analyze
+from padchol.plan import Plan
 from padchol.symbolic.pattern import entries
 
 

@@ -21,12 +21,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from padchol import likelihoods
+from padchol.analysis import analyze
 from padchol.assembly import gram_pattern
 from padchol.laplace import Design, Laplace, design, laplace
 from padchol.mixed.optimise import Minimum, minimise
 from padchol.mixed.report import Fit
 from padchol.mixed.terms import Effects, Random, design_matrix, tables
-from padchol.plan import analyze
 
 
 class GeneralizedLinearMixedModel(eqx.Module):

@@ -29,13 +29,14 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Array, Float
 
+from padchol.analysis import analyze
 from padchol.assembly import Products
 from padchol.factor import Factor, cholesky
 from padchol.mixed.algebra import gram_blocks, orthonormal, quadratic
 from padchol.mixed.optimise import NEAR, Minimum, minimise
 from padchol.mixed.report import Fit
 from padchol.mixed.terms import Effects, Random, design_matrix, tables
-from padchol.plan import Plan, analyze
+from padchol.plan import Plan
 
 
 class Solution(eqx.Module):

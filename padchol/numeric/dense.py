@@ -86,12 +86,6 @@ def symmetric(a):
     return jnp.where(_below_or_on(a.shape[-1]), a, jnp.swapaxes(a, -1, -2))
 
 
-def lower_half(a):
-    """Phi of Murray (2016), arXiv 1602.07527, eq. 10: lower triangle, diagonal halved."""
-    i = _ramp(a.shape[-1])
-    return jnp.where(i[:, None] > i, a, jnp.where(i[:, None] == i, a / 2, 0))
-
-
 def diagonals(a):
     """The diagonals of a batch, as columns (C, W, 1)."""
     return jnp.sum(jnp.where(np.eye(a.shape[-1], dtype=bool), a, 0), 2, keepdims=True)

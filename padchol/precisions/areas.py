@@ -16,8 +16,8 @@ import scipy.sparse as sp
 from jaxtyping import Float
 from scipy.sparse import csgraph
 
+from padchol.analysis import analyze
 from padchol.gmrf import IntrinsicGMRF
-from padchol.plan import analyze
 from padchol.precisions.precision import Precision, combination
 
 
