@@ -2,18 +2,29 @@
 
 padchol never sets a JAX flag; here it is set around each test and taken back after it. Compiled
 programs are dropped every so often: the suite's are several gigabytes together.
+
+Half of the suite's time is LLVM's optimiser at work on small programs that run once. It is left out
+of the quick tests, unless XLA_FLAGS says otherwise; the slow ones have it.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 
 import jax
 import numpy as np
 import pytest
 
 TESTS_A_CACHE = 60
+UNOPTIMISED = "--xla_backend_optimization_level=0"
 _count = itertools.count(1)
+
+
+def pytest_configure(config):
+    """Before JAX reads the flags, which it does when it compiles for the first time."""
+    if config.option.markexpr == "not slow":
+        os.environ.setdefault("XLA_FLAGS", UNOPTIMISED)
 
 
 @pytest.fixture(autouse=True)

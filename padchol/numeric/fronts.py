@@ -103,9 +103,9 @@ def _tangent(f: Callable, mask: tuple[bool, ...]) -> Callable:
 
 def apply(routine: Routine, plan: Plan, storage: jax.Array, *leaves: jax.Array) -> jax.Array:
     """The final storage."""
-    if plan.n == 0:
-        return storage
     what = described(routine, plan, storage, *leaves)
+    if plan.n == 0 or what.spec.k == 0:
+        return storage
     return fronts_p.bind(plan.table, storage, *leaves, what=what)[0]
 
 
@@ -118,7 +118,7 @@ def described(routine: Routine, plan: Plan, storage: jax.Array, *leaves: jax.Arr
         routine.chunk,
         routine.up,
         routine.node,
-        k=max(columns, default=1),
+        k=columns[0] if columns else 1,
         takes=routine.takes,
         batched=((),) * len(leaves),
     )

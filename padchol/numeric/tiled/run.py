@@ -20,7 +20,7 @@ def run(spec: Sweep, kernel, scratch, bases, derived: Callable, table, operands)
 
     bases: which of the storage (0) and the leaves each operand is, or is a tangent of.
     """
-    width = max(min(spec.k, COLUMNS), 1)
+    width = min(spec.k, COLUMNS)
     short = -spec.k % width
 
     def flat(x, base):
