@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 import support
 
 import padchol
+from padchol.numeric import fronts
 from padchol.symbolic.layout import LANES, QUAD
 from padchol.symbolic.unfold import front_records, front_rows, read
 
@@ -65,6 +67,14 @@ def tiled_case(name):
         plan = padchol.analyze(A)
         return plan, plan.values(A)
     return support.case(name)[1:]
+
+
+def both_forms(routine, plan, storage, *leaves):
+    """Run on tiles, and in chunks."""
+    tiled = fronts.apply(routine, plan, storage, *leaves)
+    what = fronts.described(routine, plan, storage, *leaves)
+    chunks = jax.jit(lambda *args: fronts._in_chunks(*args, what=what))
+    return tiled, chunks(plan.table, storage, *leaves)[0]
 
 
 def tiled_panels(plan):

@@ -199,6 +199,16 @@ def test_equal_plans_share_inner_traces(monkeypatch):
     assert len(traces) == 1
 
 
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_a_plan_for_cpus_elsewhere(platform):
+    """It runs there as well, front by front; a warning says what to do."""
+    plan = padchol.analyze(support.grid(3, 4))
+    f = jax.jit(lambda a: padchol.cholesky(plan, a).logdet())
+    with pytest.warns(UserWarning, match="device='gpu'"):
+        exported = export.export(f, platforms=[platform])(np.ones(plan.nnz))
+    assert "while" in exported.mlir_module()
+
+
 @pytest.mark.parametrize("precision", ["float32"], indirect=True)
 @pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
 def test_export(platform, precision):

@@ -243,3 +243,8 @@ def test_a_factor_beyond_int32_is_refused_before_its_rows_are_found():
     first = (np.arange(1, n), np.zeros(n - 1, int), n)
     with pytest.raises(OverflowError, match=r"nnz\(L\) needs indices up to 5000050000"):
         padchol.analyze(first, order="natural", lower=True)
+
+
+def test_an_unknown_device():
+    with pytest.raises(ValueError, match="'cpu', 'gpu' or 'tpu'; got 'cuda'"):
+        padchol.analyze(oracle.spd(GRID), device="cuda")

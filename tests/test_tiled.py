@@ -9,21 +9,13 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import support
-from storages import TILED, tiled_case, tiled_parts
+from storages import TILED, both_forms, tiled_case, tiled_parts
 
 import padchol
-from padchol.numeric import factorise, fronts, selinv, solve
+from padchol.numeric import factorise, selinv, solve
 from padchol.numeric.tiled.loops import get, loop, one_function, put, t_product, whole
 from padchol.numeric.tiled.run import COLUMNS
 from padchol.numeric.values import to_panels, to_pivots
-
-
-def both_forms(routine, plan, storage, *leaves):
-    """Run on tiles, and in chunks."""
-    tiled = fronts.apply(routine, plan, storage, *leaves)
-    what = fronts.described(routine, plan, storage, *leaves)
-    chunks = jax.jit(lambda *args: fronts._in_chunks(*args, what=what))
-    return tiled, chunks(plan.table, storage, *leaves)[0]
 
 
 def lower_of(plan, panels):
