@@ -174,7 +174,7 @@ def test_a_cache_finds_the_plan_again_and_makes_it_once(tmp_path, monkeypatch):
     first = padchol.analyze(A, cache=folder)
     is_same(first, padchol.analyze(A))
     assert len(list(folder.iterdir())) == 1
-    monkeypatch.setattr("padchol.plan._analyze", lambda *_: pytest.fail("analysed again"))
+    monkeypatch.setattr("padchol.analysis._analyze", lambda *_: pytest.fail("analysed again"))
     is_same(first, padchol.analyze(2 * A, cache=folder))
 
 

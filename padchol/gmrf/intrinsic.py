@@ -34,10 +34,12 @@ from jaxtyping import Array, Float, Int
 
 from padchol.factor import Factor, cholesky
 from padchol.gmrf.proper import GMRF, given_observations, mean_of, points, square
+from padchol.numeric.factorise import diagonal
 from padchol.numeric.values import check_values, multiply, poisoned
 from padchol.plan import Plan
 
 NOT_NULL = 1e4  # roundings of |A| |N| by which A N may miss zero
+SPENT = 10  # roundings of a diagonal entry: what is left of it, as a pivot, if it should be zero
 
 
 class IntrinsicGMRF(eqx.Module):
@@ -50,8 +52,9 @@ class IntrinsicGMRF(eqx.Module):
 
     Differentiable in `a`, `loc` and `null`, along changes of A that keep null its null space. Where
     A null is not zero, or A is not positive semidefinite of that rank, every output is NaN; except
-    that a rank smaller still may be hidden by rounding. Raises `ValueError` for shapes that do not
-    fit and constraints that are not of full rank. Cost: one factorisation when it is made.
+    that a rank smaller still may be hidden by rounding: it is seen in a pivot of which no more is
+    left than SPENT roundings. Raises `ValueError` for shapes that do not fit and constraints that
+    are not of full rank. Cost: one factorisation when it is made.
     """
 
     factor: Factor  # of G
@@ -89,7 +92,7 @@ class IntrinsicGMRF(eqx.Module):
         self.pinned = lax.stop_gradient(jnp.sum(jnp.where(on_diagonal, a, 0)) / max(plan.n, 1))
         at = jnp.zeros(plan.n, a.dtype).at[self.pins].set(self.pinned)
         a = poisoned(a, _is_null(plan, a, self.null))
-        self.factor = cholesky(plan, plan.add_diagonal(a, at))
+        self.factor = _of_full_rank(cholesky(plan, plan.add_diagonal(a, at)))
 
     @property
     def plan(self) -> Plan:
@@ -171,8 +174,23 @@ _pins = pins  # where an argument has that name
 def _is_null(plan: Plan, a: Array, N: Array) -> Array:
     """Whether A N is zero up to rounding."""
     miss, size = multiply(plan, a, N), multiply(plan, jnp.abs(a), jnp.abs(N))
-    return jnp.all(jnp.abs(miss) <= NOT_NULL * jnp.finfo(a.dtype).eps * jnp.max(size, initial=0.0))
+    return jnp.all(jnp.abs(miss) <= NOT_NULL * _eps(a) * jnp.max(size, initial=0.0))
+
+
+def _of_full_rank(factor: Factor) -> Factor:
+    """The factor, failed where rounding alone has left something of a pivot."""
+    plan, values = factor.plan, lax.stop_gradient(factor.values)
+    at = jnp.nonzero(jnp.asarray(plan.rows) == jnp.asarray(plan.cols), size=plan.n)[0]
+    before = values[at][jnp.asarray(plan.perm)]
+    spent = diagonal(plan, lax.stop_gradient(factor.panels)) ** 2 <= SPENT * _eps(values) * before
+    failed = jnp.asarray(plan.perm)[jnp.argmax(spent)] + 1
+    info = jnp.where((factor.info == 0) & jnp.any(spent), failed, factor.info)
+    return eqx.tree_at(lambda f: f.info, factor, info)
 
 
 def _log_abs_det(M: Array) -> Array:
     return jnp.linalg.slogdet(M)[1]
+
+
+def _eps(a: Array) -> Any:
+    return jnp.finfo(a.dtype).eps
