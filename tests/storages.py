@@ -64,7 +64,7 @@ def tiled_case(name):
     """(plan, values) of one of TILED; tall: updates of more rows than a band."""
     if name == "tall":
         A = support.grid(8, 8, 8)
-        plan = padchol.analyze(A)
+        plan = padchol.analyze(A, device="gpu")
         return plan, plan.values(A)
     return support.case(name)[1:]
 
