@@ -18,6 +18,7 @@ from padchol.numeric.selinv import selected_inverse
 from padchol.numeric.solve import solve_half, solve_system
 from padchol.numeric.values import (
     check_values,
+    diagonal_places,
     multiply,
     permute,
     poisoned,
@@ -118,9 +119,7 @@ class Factor(eqx.Module):
 
     def marginal_variances(self) -> Float[Array, " n"]:
         """diag(A^-1), in the user's order: the variances of N(0, A^-1)."""
-        on_diagonal = jnp.asarray(self.plan.rows) == jnp.asarray(self.plan.cols)
-        places = jnp.nonzero(on_diagonal, size=self.plan.n)[0]  # canonical order: column by column
-        return self.selected_inverse()[places]
+        return self.selected_inverse()[diagonal_places(self.plan)]
 
     def to_csc(self) -> sp.csc_array:
         """L as a scipy CSC array, lower triangular, in the plan's order. On the host."""

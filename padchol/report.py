@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from padchol.symbolic.etree import heights
-from padchol.symbolic.layout import Layout
+from padchol.symbolic.layout import Layout, rounded
 from padchol.symbolic.supernodes import Supernodes, ramp
-from padchol.symbolic.tiles import rounded
 
 if TYPE_CHECKING:
     from padchol.plan import Plan

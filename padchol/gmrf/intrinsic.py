@@ -34,8 +34,8 @@ from jaxtyping import Array, Float, Int
 
 from padchol.factor import Factor, cholesky
 from padchol.gmrf.proper import GMRF, given_observations, mean_of, points, square
-from padchol.numeric.factorise import diagonal
-from padchol.numeric.values import check_values, multiply, poisoned
+from padchol.numeric.factorise import diagonal, first_of
+from padchol.numeric.values import check_values, diagonal_places, multiply, poisoned
 from padchol.plan import Plan
 
 NOT_NULL = 1e4  # roundings of |A| |N| by which A N may miss zero
@@ -180,11 +180,9 @@ def _is_null(plan: Plan, a: Array, N: Array) -> Array:
 def _of_full_rank(factor: Factor) -> Factor:
     """The factor, failed where rounding alone has left something of a pivot."""
     plan, values = factor.plan, lax.stop_gradient(factor.values)
-    at = jnp.nonzero(jnp.asarray(plan.rows) == jnp.asarray(plan.cols), size=plan.n)[0]
-    before = values[at][jnp.asarray(plan.perm)]
+    before = values[diagonal_places(plan)][jnp.asarray(plan.perm)]
     spent = diagonal(plan, lax.stop_gradient(factor.panels)) ** 2 <= SPENT * _eps(values) * before
-    failed = jnp.asarray(plan.perm)[jnp.argmax(spent)] + 1
-    info = jnp.where((factor.info == 0) & jnp.any(spent), failed, factor.info)
+    info = jnp.where(factor.info == 0, first_of(plan, spent), factor.info)
     return eqx.tree_at(lambda f: f.info, factor, info)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from padchol.numeric.dense import (
     cholesky_and_inverse,
@@ -85,7 +85,11 @@ def first_failure(plan: Plan, panels: Panels) -> Int[Array, ""]:
     if plan.n == 0:
         return jnp.zeros((), jnp.int32)
     pivot = diagonal(plan, panels)
-    failed = ~((pivot > 0) & jnp.isfinite(pivot))
+    return first_of(plan, ~((pivot > 0) & jnp.isfinite(pivot)))
+
+
+def first_of(plan: Plan, failed: Bool[Array, " n"]) -> Int[Array, ""]:
+    """0, or 1 + the index (user's numbering) of the first pivot (plan's order) in a mask."""
     first = jnp.min(jnp.where(failed, np.arange(plan.n, dtype=np.int32), plan.n))
     index = jnp.asarray(plan.perm, jnp.int32)[jnp.minimum(first, plan.n - 1)]
     return jnp.where(first < plan.n, index + 1, 0)

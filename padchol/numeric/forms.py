@@ -25,8 +25,12 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, mlir
 
-from padchol.numeric import batches
-from padchol.numeric.batches import front_axis
+from padchol.numeric.primitives import (
+    as_columns,
+    compile_eager_calls,
+    front_axis,
+    register_batch,
+)
 from padchol.plan import Plan
 
 VALUES = -1  # `out`: the gradient with respect to the values of A
@@ -105,12 +109,7 @@ def _derivative(f: Callable, direction) -> Callable:
     return lambda a: jax.jvp(f, (a,), (direction,))[1]
 
 
-@functools.lru_cache(maxsize=256)
-def _compiled(what: Partial):
-    return jax.jit(functools.partial(form_p.bind, what=what))
-
-
-form_p.def_impl(lambda *operands, what: _compiled(what)(*operands))
+compile_eager_calls(form_p)
 mlir.register_lowering(form_p, mlir.lower_fun(_compute, multiple_results=True))
 
 
@@ -165,16 +164,13 @@ ad.primitive_transposes[form_p] = _transpose
 
 
 def _batch(operands, dims, *, what: Partial):
-    """Vectors only, and a vector left out: they become more columns, as it treats columns alike."""
+    """Vectors only, and a vector left out: they become more columns."""
     tables = what.plan.num_leaves
     known = tables + 2 + what.directions
     size = next(x.shape[d] for x, d in zip(operands, dims, strict=True) if d is not None)
     if not what.lead and what.out != VALUES and all(d is None for d in dims[:known]):
-        columns = [
-            jnp.moveaxis(front_axis(x, d, size), 0, 1)
-            for x, d in zip(operands[known:], dims[known:], strict=True)
-        ]
-        merged = [x.reshape(x.shape[0], -1) for x in columns]
+        vectors = zip(operands[known:], dims[known:], strict=True)
+        merged = [as_columns(x, d, size) for x, d in vectors]
         (out,) = form_p.bind(*operands[:known], *merged, what=what)
         return [out.reshape(out.shape[0], size, -1)], [1]
     moved = [front_axis(x, d, size) for x, d in zip(operands[tables:], dims[tables:], strict=True)]
@@ -182,4 +178,4 @@ def _batch(operands, dims, *, what: Partial):
     return out, [0]
 
 
-batches.register(form_p, _batch, lambda what: what.plan.num_leaves)
+register_batch(form_p, _batch, lambda what: what.plan.num_leaves)

@@ -8,7 +8,6 @@ here: see `numeric.forms`.
 
 from __future__ import annotations
 
-import functools
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -21,9 +20,13 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, mlir
 
-from padchol.numeric import batches
-from padchol.numeric.batches import front_axis
 from padchol.numeric.chunks import from_chunks, to_chunks
+from padchol.numeric.primitives import (
+    as_columns,
+    compile_eager_calls,
+    front_axis,
+    register_batch,
+)
 from padchol.numeric.sweep import Kernel, Sweep
 from padchol.numeric.sweep import run as run_chunks
 from padchol.numeric.tiled.run import run as run_tiled
@@ -170,12 +173,7 @@ def _elsewhere(table, *operands, what: Derivative):
     return _in_tiles(table, *operands, what=what)
 
 
-@functools.lru_cache(maxsize=256)
-def _compiled(what: Derivative):
-    return jax.jit(functools.partial(fronts_p.bind, what=what))
-
-
-fronts_p.def_impl(lambda *operands, what: _compiled(what)(*operands))
+compile_eager_calls(fronts_p)
 
 
 @fronts_p.def_abstract_eval
@@ -218,14 +216,14 @@ def _batch(operands, dims, *, what: Derivative):
 
 
 def _batch_columns(table, operands: Sequence, dims, what: Derivative, size: int):
-    """A batch of vectors as a matrix of more columns: a kernel treats columns alike."""
+    """A batch of vectors as a matrix of more columns."""
     k = what.spec.k
     merged = [
-        x if base else jnp.moveaxis(front_axis(x, d, size), 0, 1).reshape(-1, size * k)
+        x if base else as_columns(x, d, size)
         for x, d, base in zip(operands, dims, what.bases, strict=True)
     ]
     out = fronts_p.bind(table, *merged, what=replace(what, spec=replace(what.spec, k=size * k)))
     return [x.reshape(-1, size, k) for x in out], [1] * len(out)
 
 
-batches.register(fronts_p, _batch, lambda what: 1)
+register_batch(fronts_p, _batch, lambda what: 1)

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from padchol.plan import Plan
 from padchol.symbolic.layout import Section
@@ -90,6 +90,12 @@ def multiply(plan: Plan, a: Float[Array, " nnz"], x: Float[Array, "n k"]) -> Flo
     out = jnp.zeros_like(x, dtype=jnp.result_type(a, x))
     out = out.at[rows].add(a[:, None] * x[cols], mode="promise_in_bounds")
     return out.at[cols].add(mirrored[:, None] * x[rows], mode="promise_in_bounds")
+
+
+def diagonal_places(plan: Plan) -> Int[Array, " n"]:
+    """Which canonical values are on the diagonal, row by row."""
+    on_diagonal = jnp.asarray(plan.rows) == jnp.asarray(plan.cols)
+    return jnp.nonzero(on_diagonal, size=plan.n)[0]  # canonical order: column by column
 
 
 def pair_weights(plan: Plan, dtype: Any) -> Float[Array, " nnz"]:

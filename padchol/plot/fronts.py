@@ -9,7 +9,7 @@ import numpy as np
 from padchol.plan import Plan
 from padchol.report import padded_front_flops
 from padchol.symbolic import unfold
-from padchol.symbolic.tiles import rounded
+from padchol.symbolic.layout import rounded
 
 
 class Fronts(NamedTuple):

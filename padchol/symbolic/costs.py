@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from padchol.symbolic.layout import BLOCK, QUAD
+from padchol.symbolic.layout import BLOCK, rounded
 
 # Padded sizes a front may have: multiples of 4 (half a cache line of doubles) while small, and
 # steps that grow with the size, so that the candidates for bins stay few.
@@ -67,7 +67,7 @@ class CostModel:
 
     def tiled(self, w: np.ndarray, m: np.ndarray) -> np.ndarray:
         """Fronts as a CPU takes them: in whole quads, one by one, each with its move."""
-        w, m = (QUAD * -(-np.asarray(x, float) // QUAD) for x in (w, m))
+        w, m = (rounded(np.asarray(x, float)) for x in (w, m))
         entries = self.per_tiled_entry * w * (w + m) + self.per_tiled_moved * m * m
         return self.per_tiled_front + entries + front_flops(w, m) / self.tiled_flops
 

@@ -216,6 +216,11 @@ class Writer:
         return np.concatenate(self.parts)
 
 
+def rounded(size: np.ndarray) -> np.ndarray:
+    """Rounded up to whole quads."""
+    return -(-size // QUAD) * QUAD
+
+
 def capacity(size: int, steps: int) -> int:
     """The least of `steps` sizes for every doubling that holds `size`, in whole quads."""
     size = -(-size // QUAD)

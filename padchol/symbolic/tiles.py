@@ -24,6 +24,7 @@ from padchol.symbolic.layout import (
     Writer,
     capacity,
     fits_int32,
+    rounded,
 )
 from padchol.symbolic.supernodes import Supernodes, begins, ramp
 
@@ -67,11 +68,6 @@ def placement(nodes: Supernodes) -> Placement:
         LANES + int(size.sum()) + QUAD * LANES,
         1 + QUAD * int(quads.sum()),
     )
-
-
-def rounded(size: np.ndarray) -> np.ndarray:
-    """Rounded up to whole quads."""
-    return -(-size // QUAD) * QUAD
 
 
 def build(

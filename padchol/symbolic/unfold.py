@@ -35,12 +35,18 @@ def front_records(layout: Layout, table: np.ndarray) -> np.ndarray:
     return records[records[:, 2] > 0]
 
 
+def _positions(layout: Layout, table: np.ndarray) -> np.ndarray:
+    """Plan position of each row of the tiled pivot storage; n where there is none."""
+    position = np.full(layout.tiles.pivots, layout.n)
+    position[read(table, layout.tiles.location)] = np.arange(layout.n)
+    return position
+
+
 def panel_places(layout: Layout, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Plan positions of the row and the column of each entry of the tiled panels, from the first
     front to the last; n where there is none. What lies above the diagonal is not of L."""
     tiles, n = layout.tiles, layout.n
-    position = np.full(tiles.pivots, n)
-    position[read(table, tiles.location)] = np.arange(n)
+    position = _positions(layout, table)
     below = np.append(position[read(table, tiles.rows)], n)
     records = front_records(layout, table)
     D, w = records[:, 1], QUAD * records[:, 2]
@@ -65,8 +71,7 @@ class Fronts(NamedTuple):
 def fronts(layout: Layout, table: np.ndarray) -> Fronts:
     """Read back from the tables of the tiles."""
     tiles, n = layout.tiles, layout.n
-    position = np.full(tiles.pivots, n)
-    position[read(table, tiles.location)] = np.arange(n)
+    position = _positions(layout, table)
     records, rows = front_records(layout, table), read(table, tiles.rows)
     quads, m, pivot, start = records[:, 2:6].T
     own = [position[p : p + QUAD * q] for p, q in zip(pivot, quads, strict=True)]

@@ -20,9 +20,8 @@ from padchol.numeric.tiled.fronts import (
     read_below,
     read_rows,
     square,
-    store_transposed,
 )
-from padchol.numeric.tiled.inverse import times_inverse, times_symmetric
+from padchol.numeric.tiled.inverse import store_panel, times_inverse, times_symmetric
 from padchol.numeric.tiled.loops import below_diagonal, get, loop, put, t_product
 from padchol.symbolic.layout import LANES, QUAD, Tiles
 
@@ -59,17 +58,8 @@ def adjoint(front: Front, carry, offset, leaves):
     B = loop(0, front.quads, lambda b, B: times_inverse(front, b, front.m, R, B), B)
     Psi = loop(0, front.quads, lambda b, Psi: times_inverse(front, b, front.w, R, Psi), Psi)
 
-    def store(c, panels):
-        def below(t, panels):
-            return store_transposed(front, panels, offset, B, c, front.quads + t, QUAD * t)
-
-        def pivots(b, panels):
-            here = _pivots(front, b, c, Psi, R)
-            return put(panels, here.reshape(-1), (offset + front.square(c, b),))
-
-        return loop(0, front.below, below, loop(c, front.quads, pivots, panels))
-
-    return loop(0, front.quads, store, panels), (B, L21_t, R, Psi, V)
+    panels = store_panel(front, panels, offset, B, lambda b, c: _pivots(front, b, c, Psi, R))
+    return panels, (B, L21_t, R, Psi, V)
 
 
 def _double(t, V):

@@ -7,6 +7,8 @@ With R = L11^-1 (w, w) and everything below the pivots transposed, (w, m):
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 
 from padchol.numeric.tiled.fronts import (
@@ -49,17 +51,23 @@ def inverse(front: Front, carry, offset, leaves):
     Z22 = read_below(front, panels, offset, Z22)
     Z = loop(0, front.quads, lambda b, Z: times_symmetric(front, b, G, Z22, Z, keep=False), Z)
 
-    def store(c, panels):
+    panels = store_panel(front, panels, offset, Z, lambda b, c: _pivots(front, b, c, G, Z, R))
+    return panels, (G, Z, R, Z22)
+
+
+def store_panel(front: Front, panels, offset, below_t, pivots: Callable):
+    """A panel of squares pivots(b, c), b >= c, and what is below them, transposed."""
+
+    def column(c, panels):
+        def pivot(b, panels):
+            return put(panels, pivots(b, c).reshape(-1), (offset + front.square(c, b),))
+
         def below(t, panels):
-            return store_transposed(front, panels, offset, Z, c, front.quads + t, QUAD * t)
+            return store_transposed(front, panels, offset, below_t, c, front.quads + t, QUAD * t)
 
-        def pivots(t, panels):
-            here = _pivots(front, t, c, G, Z, R)
-            return put(panels, here.reshape(-1), (offset + front.square(c, t),))
+        return loop(0, front.below, below, loop(c, front.quads, pivot, panels))
 
-        return loop(0, front.below, below, loop(c, front.quads, pivots, panels))
-
-    return loop(0, front.quads, store, panels), (G, Z, R, Z22)
+    return loop(0, front.quads, column, panels)
 
 
 def times_inverse(front: Front, b, columns, R, G):

@@ -1,7 +1,8 @@
-"""What the batching rules of the primitives share."""
+"""What the primitives share: batching rules, and calls outside of jit."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -15,7 +16,23 @@ def front_axis(x: jax.Array, d: int | None, size: int) -> jax.Array:
     return jnp.broadcast_to(x, (size, *x.shape)) if d is None else jnp.moveaxis(x, d, 0)
 
 
-def register(primitive: Primitive, rule: Callable, tables: Callable[..., int]) -> None:
+def as_columns(x: jax.Array, d: int | None, size: int) -> jax.Array:
+    """A batch of (rows, k) as (rows, size * k): routines treat columns alike."""
+    x = jnp.moveaxis(front_axis(x, d, size), 0, 1)
+    return x.reshape(x.shape[0], -1)
+
+
+def compile_eager_calls(primitive: Primitive) -> None:
+    """Outside of jit, a primitive is compiled once for each of its parameters `what`."""
+
+    @functools.lru_cache(maxsize=256)
+    def compiled(what):
+        return jax.jit(functools.partial(primitive.bind, what=what))
+
+    primitive.def_impl(lambda *operands, what: compiled(what)(*operands))
+
+
+def register_batch(primitive: Primitive, rule: Callable, tables: Callable[..., int]) -> None:
     """Let `rule` batch a primitive of several results, whose first operands are a plan's tables:
     `tables` of its parameters.
 
