@@ -16,12 +16,16 @@ from padchol.report import Facts, counted
 from padchol.symbolic import ordering, supernodes, tables
 from padchol.symbolic import pattern as patterns
 from padchol.symbolic.costs import CostModel, padded_shape
-from padchol.symbolic.etree import RowSubtrees
+from padchol.symbolic.etree import RowSubtrees, path_sums
 from padchol.symbolic.exact import counted_supernodes, entry_places
 from padchol.symbolic.layout import fits_int32
 from padchol.symbolic.pattern import Pattern
 from padchol.symbolic.schedule import Schedule, schedule
 from padchol.symbolic.supernodes import Supernodes
+
+# Plans are alike whose predicted costs, and entries, differ by less than this: measured times leave
+# the prices by more (experiment 22). Of plans alike the one of the lowest tree is chosen.
+ALIKE_COST, ALIKE_FILL = 1.03, 1.05
 
 
 def analyze(
@@ -80,11 +84,24 @@ def _analyze(pattern: Pattern, names: list, model: CostModel, progress: bool | N
     """The plan of the cheapest of the named orderings."""
     started = time.perf_counter()
     with Progress(2 * len(names) + 2, progress) as tell:
-        tried = [_candidate(pattern, name, model, tell) for name in names]
+        tried: list[_Candidate] = []
+        for name in names:
+            if not (tried and _needless(name, tried)):
+                tried.append(_candidate(pattern, name, model, tell))
         tell("fronts and bins")
-        best, scheduled = _cheapest(tried, model)
+        if model.chunks:
+            best, scheduled = _cheapest_in_chunks(tried, model)
+        else:
+            best, scheduled = _cheapest(tried, model), None
         tell("index tables")
         return _assemble(pattern, best, scheduled, model, started)
+
+
+def _needless(name: Any, tried: list[_Candidate]) -> bool:
+    """Whether minimum degree need not be tried after METIS."""
+    width = tried[0].counted.width
+    by_metis = isinstance(name, str) and (tried[0].name, name) == ("metis", "mmd")
+    return by_metis and ordering.dissection_suffices(int(width.sum()), int(width.max(initial=0)))
 
 
 def _text(order: Any) -> str:
@@ -102,6 +119,16 @@ class _Candidate(NamedTuple):
     post: np.ndarray  # place in `perm` of each column of the supernodes
     group: np.ndarray  # of the relaxed supernodes
     relaxed: Supernodes
+
+    @property
+    def nnz_L(self) -> int:
+        w, m = self.counted.width, self.counted.below
+        return int(np.sum(w * (w + 1) // 2 + w * m))
+
+    @property
+    def height(self) -> int:
+        """Columns of the supernodes on the longest path to a root."""
+        return int(path_sums(self.counted.parent, self.counted.width).max(initial=0))
 
 
 def _candidate(pattern: Pattern, order: Any, model: CostModel, tell: Callable) -> _Candidate:
@@ -125,15 +152,24 @@ def _candidate(pattern: Pattern, order: Any, model: CostModel, tell: Callable) -
     return _Candidate(name, perm, free, counted, subtrees, post, group, relaxed)
 
 
-def _cheapest(candidates: list[_Candidate], model: CostModel) -> tuple[_Candidate, Schedule | None]:
-    """The ordering of the least predicted cost, and its schedule in chunks.
+def _cheapest(candidates: list[_Candidate], model: CostModel) -> _Candidate:
+    """The ordering of the least predicted cost, or one alike of a lower tree."""
+    prices = np.array([model.tiled(c.relaxed.width, c.relaxed.below).sum() for c in candidates])
+    entries = np.array([c.nnz_L for c in candidates])
+    alike = prices <= ALIKE_COST * prices.min()
+    alike &= entries <= ALIKE_FILL * entries[alike].min()
+    found = min(np.flatnonzero(alike), key=lambda c: (candidates[c].height, prices[c]))
+    return candidates[found]
+
+
+def _cheapest_in_chunks(
+    candidates: list[_Candidate], model: CostModel
+) -> tuple[_Candidate, Schedule]:
+    """The ordering of the least predicted cost, and its schedule.
 
     Bins only make fronts larger, so that no schedule costs less than its fronts by themselves:
     orderings of which this alone is too much are not scheduled.
     """
-    if not model.chunks:
-        prices = [model.tiled(c.relaxed.width, c.relaxed.below).sum() for c in candidates]
-        return candidates[int(np.argmin(prices))], None
     shapes = [padded_shape(c.relaxed.width, c.relaxed.below) for c in candidates]
     least = np.array([model.front(*shape).sum() for shape in shapes])
     order = np.argsort(least, kind="stable")
@@ -156,9 +192,7 @@ def _assemble(
 ) -> Plan:
     """Tables and facts of the chosen ordering."""
     n, perm, post = pattern.n, chosen.perm, chosen.post
-    w, m = chosen.counted.width, chosen.counted.below
-    nnz_L = int(np.sum(w * (w + 1) // 2 + w * m))
-    fits_int32(nnz_L, "nnz(L)")
+    fits_int32(chosen.nnz_L, "nnz(L)")
     exact = supernodes.with_rows(chosen.counted, chosen.subtrees)
     relaxed, columns = supernodes.merged(exact, chosen.group, model.widest)
     position = post[columns]
@@ -186,5 +220,5 @@ def _assemble(
     }
     cost = scheduled.cost if scheduled else float(model.tiled(relaxed.width, relaxed.below).sum())
     items = counted(chosen.name, exact, relaxed, cost, layout, arrays, started)
-    facts = Facts(items, fingerprint(arrays, layout, nnz_L))
+    facts = Facts(items, fingerprint(arrays, layout, chosen.nnz_L))
     return Plan(**arrays, layout=layout, nnz=pattern.rows.size, facts=facts)

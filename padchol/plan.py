@@ -120,5 +120,5 @@ def fingerprint(arrays: dict[str, np.ndarray], layout: Layout, nnz_L: int) -> st
     digest = hashlib.sha256(f"padchol plan {FORMAT} {nnz_L} {layout.contents}".encode())
     for name, array in sorted(arrays.items()):
         digest.update(f"{name}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

@@ -17,7 +17,7 @@ from padchol.symbolic.leaves import order_leaves
 from padchol.symbolic.multilevel import Former, Graph, filtered, induced
 from padchol.symbolic.pattern import Pattern
 
-LEAF = 120  # columns of a subdomain left to minimum degree: less fill than 300 (experiment 22)
+LEAF = 90  # columns of a subdomain left to minimum degree: less fill than 300 (experiments 22, 23)
 COMPRESSED = 0.85  # worth it where indistinguishable nodes bring the graph below this share
 
 

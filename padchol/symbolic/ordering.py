@@ -22,7 +22,8 @@ from padchol.symbolic.dissection import LEAF, nested_dissection
 from padchol.symbolic.pattern import Pattern
 
 # Nested dissection here takes 5 times as long as METIS; where both can be had, it is tried up to
-# this n, where it still brings most: a third fewer flops at 3D 30^3 (experiment 17).
+# this n, where it still brings most: a third fewer flops at 3D 30^3 (experiment 17). Minimum degree
+# is left out beyond it, where METIS has found a mesh (experiment 23).
 ND_BESIDE_METIS = 30_000
 
 
@@ -101,11 +102,21 @@ NAMED: dict[str, Callable[[Pattern], np.ndarray]] = {
 
 def candidates(pattern: Pattern) -> list[str]:
     """The orderings that "auto" compares by the predicted cost of their plans."""
-    metis_found = importlib.util.find_spec("pymetis") is not None
-    names = ["mmd"]  # which orders all of a graph no larger than a leaf of the dissection
-    if LEAF < pattern.n <= (ND_BESIDE_METIS if metis_found else pattern.n):
+    names = ["metis"] * (importlib.util.find_spec("pymetis") is not None)
+    names.append("mmd")  # which orders all of a graph no larger than a leaf of the dissection
+    if LEAF < pattern.n <= (ND_BESIDE_METIS if len(names) > 1 else pattern.n):
         names.append("nd")
-    return names + ["metis"] * metis_found
+    return names
+
+
+def dissection_suffices(n: int, widest: int) -> bool:
+    """Whether METIS's widest separator, of so many columns, is that of a large mesh.
+
+    Meshes of d dimensions have separators of about n^(1 - 1/d) nodes, and there minimum degree
+    costs 1.1 to 3 times as much from two dimensions on; road and power networks have smaller ones,
+    random graphs larger ones, and both do better by minimum degree (tests/bench/NOTES.md, 23).
+    """
+    return n > ND_BESIDE_METIS and np.sqrt(n) / 2 <= widest <= n**0.75
 
 
 def given(perm: Any, n: int) -> np.ndarray:

@@ -26,10 +26,7 @@ class Placement(NamedTuple):
 
     def row_start(self, nodes: Supernodes, s: np.ndarray, i: np.ndarray) -> np.ndarray:
         """Where row i starts in the panel of s. Every i must be a pivot of s or in rows[s]."""
-        exact = nodes.place(s, i)
-        width = nodes.width[s]
-        padded = np.where(exact < width, exact, exact - width + self.W[s])
-        return self.panel[s] + padded * self.W[s]
+        return self.panel[s] + nodes.place(s, i, self.W) * self.W[s]
 
     def pivot_row(self, nodes: Supernodes, i: np.ndarray) -> np.ndarray:
         """Row of pivot i in the pivot storage."""

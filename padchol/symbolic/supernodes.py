@@ -47,18 +47,19 @@ class Supernodes(NamedTuple):
         """(n,): the supernode of each column."""
         return np.repeat(np.arange(self.parent.size), self.width)
 
-    def place(self, s: np.ndarray, i: np.ndarray) -> np.ndarray:
+    def place(self, s: np.ndarray, i: np.ndarray, room: np.ndarray | None = None) -> np.ndarray:
         """Place of row i in the front of s: 0 .. w - 1 for a pivot, w .. w + m - 1 below.
 
-        Every i must be a pivot of s or in rows[s].
+        room (S,): the places kept for pivots, where these are more than w. Every i must be a pivot
+        of s or in rows[s].
         """
         n = int(self.first[-1])
         place = i - self.first[s]
         below = np.flatnonzero(i >= self.first[s + 1])
         s, i = s[below], i[below]
         keys = np.repeat(np.arange(self.parent.size) * n, self.below) + self.rows
-        at = np.searchsorted(keys, s * n + i) - self.row_ptr[s]
-        place[below] = self.width[s] + at
+        start = (self.width if room is None else room) - self.row_ptr[:-1]
+        place[below] = np.searchsorted(keys, s * n + i) + start[s]
         return place
 
 

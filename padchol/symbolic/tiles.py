@@ -8,6 +8,7 @@ Lengths are rounded up to a few sizes for every doubling, so that similar patter
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +32,7 @@ from padchol.symbolic.supernodes import Supernodes, begins, ramp
 # Sizes for every doubling: of the panel storage, which is filled with zeros in every call, and of
 # all else.
 FINE, COARSE = 4, 2
+AT_ONCE = 1 << 16  # moves summed in one part: a megabyte (experiment 23)
 
 
 class Placement(NamedTuple):
@@ -51,8 +53,7 @@ class Placement(NamedTuple):
 
     def row(self, nodes: Supernodes, s: np.ndarray, i: np.ndarray) -> np.ndarray:
         """Which row of the front of s row i is."""
-        exact, width = nodes.place(s, i), nodes.width[s]
-        return np.where(exact < width, exact, exact - width + QUAD * self.quads[s])
+        return nodes.place(s, i, QUAD * self.quads)
 
 
 def placement(nodes: Supernodes) -> Placement:
@@ -99,7 +100,6 @@ def build(
     unit = np.zeros((QUAD - 1) * fronts, np.int64)
     padded = _padded_pivots(nodes, where)
     unit[: padded.size] = padded
-    room_for_moves = np.zeros((capacity(len(moves), COARSE) - len(moves), MOVE), np.int32)
     return Tiles(
         capacity(int(QUAD * where.quads.max(initial=0)), COARSE),
         capacity(int(room.max(initial=0)), COARSE),
@@ -112,7 +112,7 @@ def build(
         writer.add(unit, 0, panel, "tiled unit"),
         writer.add(records, 0, INT32_MAX, "tiled fronts"),
         writer.add(rows, 0, pivot, "tiled rows"),
-        writer.add(np.concatenate([moves, room_for_moves]), 0, panel, "moves"),
+        writer.add(moves, 0, panel, "moves"),
     )
 
 
@@ -128,7 +128,9 @@ def _moves(nodes: Supernodes, where: Placement) -> tuple[np.ndarray, np.ndarray]
     """(S + 1,): first move of each front; (moves, MOVE): see `numeric.tiled.fronts`.
 
     A move is a block of an update that is contiguous in the panel of its owner: at most QUAD
-    columns, neighbours in one quad of it, and at most QUAD rows, neighbours in it and of one band.
+    columns (of a strip), neighbours in one quad of it, and at most QUAD rows (a piece), neighbours
+    in it and of one band. Strips of one front and owner share their pieces, but for those above
+    their first column. Cost: a few passes over the moves, the rest over strips, pieces and bands.
     """
     S = nodes.parent.size
     front = np.repeat(np.arange(S), nodes.below)
@@ -138,35 +140,62 @@ def _moves(nodes: Supernodes, where: Placement) -> tuple[np.ndarray, np.ndarray]
     count = np.diff(np.append(head, front.size))
     front, owner, offset = front[head], owner[head], offset[head]
     column, skip = head - nodes.row_ptr[front], offset % QUAD
-    # Strips of one front and owner share their pieces, but for those above their first column.
     new = begins(front, owner)
     group = np.cumsum(new) - 1
     pieces = _pieces(nodes, where, front[new], owner[new], column[new])
+    runs, strip, begin = _runs(pieces, group, column)
+    bands = -(-nodes.below // BAND)
+    band = (np.cumsum(bands) - bands)[front[strip]] + pieces.row[begin] // BAND
+    order = stable_order(band, int(bands.sum()))
+    strip, begin, amount = strip[order], begin[order], runs[order]
+    over = column[strip] - pieces.row[begin]
+    inside = np.flatnonzero(over > 0)  # a strip that begins inside a piece: a piece of its own
+    of_piece = pieces.records(begin[inside], over[inside])
+    quad = where.panel[owner] + offset // QUAD * (QUAD * where.D[owner])
+    counted = ((1 << count) - 1) << skip
+    of_strip = np.column_stack([0 * column, column - skip + QUAD, counted, quad]).astype(np.int32)
+    cut = np.zeros(begin.size, np.int32)
+    cut[inside] = pieces.row.size - begin[inside] + np.arange(inside.size)
+    records = _sums(of_piece, begin.astype(np.int32), cut, of_strip[strip], amount)
+    return np.append(0, np.cumsum(np.bincount(front[strip], amount, S).astype(np.int64))), records
+
+
+def _sums(of_piece, begin, cut, of_run, amount) -> np.ndarray:
+    """The records of moves: what their pieces add to them, and the runs that these belong to.
+
+    The pieces of a run are begin, begin + 1, ..., cut being added to the first. Part by part: large
+    arrays that are used once cost more than their sums do (first touches of memory).
+    """
+    end = np.cumsum(amount)
+    start, moves = end - amount, int(amount.sum())
+    records = np.zeros((capacity(moves, COARSE), MOVE), np.int32)
+    bounds = np.append(np.searchsorted(start, np.arange(0, moves, AT_ONCE)), end.size)
+    for a, b in itertools.pairwise(bounds.tolist()):
+        if a == b:
+            continue
+        at, first = amount[a:b], start[a:b] - start[a]
+        part = records[start[a] : end[b - 1]]
+        piece = np.repeat(begin[a:b] - first.astype(np.int32), at)
+        piece += np.arange(piece.size, dtype=np.int32)
+        piece[first] += cut[a:b]
+        np.take(of_piece, piece, axis=0, out=part, mode="clip")
+        part += np.repeat(of_run[a:b], at, axis=0)
+    return records
+
+
+def _runs(
+    pieces: Pieces, group: np.ndarray, column: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(amount, strip, begin): the pieces of each strip from its column on, by bands."""
+    run = np.flatnonzero(begins(pieces.group, pieces.row // BAND))
     key = pieces.group * np.int64(2**32) + pieces.row
     first = np.searchsorted(key, group * np.int64(2**32) + column, side="right") - 1
-    count_of = np.searchsorted(pieces.group, group, side="right") - first
-    start = np.cumsum(count_of) - count_of
-    strip = np.repeat(np.arange(head.size, dtype=np.int32), count_of)
-    piece = (first - start).astype(np.int32)[strip] + np.arange(strip.size, dtype=np.int32)
-    row, size, target = pieces.row[piece], pieces.size[piece], pieces.target[piece]
-    over = (column - row[start]).astype(np.int32)  # where a strip begins inside a piece
-    row[start] += over
-    size[start] -= over
-    target[start] += QUAD * over
-    bands = -(-nodes.below // BAND)
-    band = (np.cumsum(bands) - bands)[front].astype(np.int32)
-    order = stable_order(band[strip] + row // BAND, int(bands.sum()))
-    strip = strip[order]
-    left = (column - skip + QUAD).astype(np.int32)
-    counted = (((1 << count) - 1) << skip).astype(np.int32)
-    quad = where.panel[owner] + offset // QUAD * (QUAD * where.D[owner])
-    records = np.empty((strip.size, MOVE), np.int32)
-    records[:, 0] = row[order]
-    records[:, 1] = left[strip]
-    records[:, 2] = (2**QUAD * (size - 1))[order] + counted[strip]
-    records[:, 3] = quad.astype(np.int32)[strip] + target[order]
-    each = np.bincount(front, count_of, minlength=S).astype(np.int64)
-    return np.append(0, np.cumsum(each)), records
+    low = np.searchsorted(run, first, side="right") - 1
+    count = np.searchsorted(pieces.group[run], group, side="right") - low
+    strip = np.repeat(np.arange(column.size), count)
+    r = low[strip] + ramp(count)
+    begin = np.maximum(run[r], first[strip])
+    return np.append(run, pieces.row.size)[r + 1] - begin, strip, begin
 
 
 def stable_order(key: np.ndarray, keys: int) -> np.ndarray:
@@ -183,6 +212,13 @@ class Pieces(NamedTuple):
     row: np.ndarray  # the first, in the update
     size: np.ndarray
     target: np.ndarray  # where that row starts in a quad of columns of the owner
+
+    def records(self, cut: np.ndarray, over: np.ndarray) -> np.ndarray:
+        """What pieces add to the records of their moves; then pieces cut by their first rows."""
+        row = np.append(self.row, self.row[cut] + over)
+        size = np.append(self.size, self.size[cut] - over)
+        target = np.append(self.target, self.target[cut] + QUAD * over)
+        return np.column_stack([row, 0 * row, 2**QUAD * (size - 1), target]).astype(np.int32)
 
 
 def _pieces(nodes: Supernodes, where: Placement, front, owner, column) -> Pieces:
