@@ -7,6 +7,7 @@ their halo is a constraint on the algorithm, here it is one on the graph).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -16,37 +17,57 @@ from padchol.symbolic.multilevel import Graph, induced
 from padchol.symbolic.pattern import Pattern
 
 ANCHORS = 20  # more gained nothing on grids of 100^2, 300^2, 20^3 and a surface mesh; 8 lost 1-4 %
+AT_ONCE = (
+    16_384  # nodes of the leaves ordered together: halos and anchors take ten times their room
+)
 
 
 def order_leaves(
     g: Graph, inner: np.ndarray, minimum_degree: Callable[[Pattern], np.ndarray]
 ) -> np.ndarray:
-    """The nodes of the leaves (inner, a mask), in order; one call of `minimum_degree` for all.
+    """The nodes of the leaves (inner, a mask), in order; many leaves in a `minimum_degree`."""
+    nodes = np.flatnonzero(inner)
+    if not nodes.size:
+        return nodes
+    block = induced(g, inner, g.domain[inner], g.domains)
+    _, leaf = csgraph.connected_components(block.matrix, directed=False)
+    order = np.argsort(leaf, kind="stable")
+    nodes, leaf = nodes[order], leaf[order]
+    ends = np.append(np.flatnonzero(np.diff(leaf)) + 1, nodes.size)
+    cuts = ends[np.append(np.diff(ends // AT_ONCE) > 0, True)]
+    place, found = np.zeros(g.n, np.int64), []
+    for a, b in itertools.pairwise([0, *cuts.tolist()]):
+        part = nodes[a:b]
+        place[part] = np.arange(part.size)
+        row, dst = g.rows(part)
+        own = inner[dst]
+        inside = row[own], place[dst[own]]
+        pattern = _with_halos(leaf[a:b], inside, (row[~own], dst[~own]), g.n)
+        perm = minimum_degree(pattern)
+        found.append(part[perm[perm < part.size]])
+    return np.concatenate(found)
+
+
+def _with_halos(leaf: np.ndarray, inside: tuple, outside: tuple, n: int) -> Pattern:
+    """The pattern of leaves (leaf: of each node), edges inside them, and edges to nodes outside.
 
     Each leaf has copies of the nodes of its halo, all joined to a few added nodes, the anchors,
     that raise their degree above that of the leaf's nodes, which so go first.
     """
-    nodes = np.flatnonzero(inner)
-    block = induced(g, inner, g.domain[inner], g.domains)
-    leaves, leaf = csgraph.connected_components(block.matrix, directed=False)
-    place = np.cumsum(inner, dtype=np.int64) - 1
-    out = inner[g.src] & ~inner[g.dst]
-    inside = place[g.src[out]]
-    halo, copy = np.unique(leaf[inside] * np.int64(g.n) + g.dst[out], return_inverse=True)
-    beside = halo // max(g.n, 1)  # the leaf of each copy
-    amount = np.minimum(np.bincount(beside, minlength=leaves), ANCHORS)
-    first = nodes.size + halo.size + np.cumsum(amount) - amount
+    node, beyond = outside
+    halo, copy = np.unique(leaf[node] * np.int64(n) + beyond, return_inverse=True)
+    beside = halo // max(n, 1) - leaf[0]  # the leaf of each copy
+    amount = np.minimum(np.bincount(beside), ANCHORS)
+    first = leaf.size + halo.size + np.cumsum(amount) - amount
     each = amount[beside]
     ends = np.repeat(np.arange(halo.size), each)
     turn = np.arange(ends.size) - np.repeat(np.cumsum(each) - each, each)
-    half = block.src > block.dst
-    pattern = _lower(
-        nodes.size + halo.size + int(amount.sum()),
-        np.concatenate([block.src[half], nodes.size + copy, first[beside[ends]] + turn]),
-        np.concatenate([block.dst[half], inside, nodes.size + ends]),
+    half = inside[0] > inside[1]
+    return _lower(
+        leaf.size + halo.size + int(amount.sum()),
+        np.concatenate([inside[0][half], leaf.size + copy, first[beside[ends]] + turn]),
+        np.concatenate([inside[1][half], node, leaf.size + ends]),
     )
-    perm = minimum_degree(pattern)
-    return nodes[perm[perm < nodes.size]]
 
 
 def _lower(n: int, rows: np.ndarray, cols: np.ndarray) -> Pattern:

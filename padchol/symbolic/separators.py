@@ -38,20 +38,11 @@ def cost(g: Graph, side: np.ndarray) -> np.ndarray:
     shares = a * b / np.maximum(a + b + s, 1) ** 2
     nodes = np.flatnonzero(side == 2)
     domain = g.domain[nodes]
-    row, dst = rows(g, nodes)
+    row, dst = g.rows(nodes)
     inside = np.bincount(domain[row[side[dst] == 2]], minlength=g.domains)
     degree = inside / np.maximum(np.bincount(domain, minlength=g.domains), 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(shares > 0, (s + 1e-3) * (1 + INSIDE * degree) / shares**EVEN, np.inf)
-
-
-def rows(g: Graph, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(row, dst): the edges of the nodes given, by place in `nodes`; in time for these."""
-    start = g.ptr[nodes]
-    count = g.ptr[nodes + 1] - start
-    row = np.repeat(np.arange(nodes.size, dtype=np.int32), count)
-    shift = start - (np.cumsum(count, dtype=np.int32) - count)
-    return row, g.dst[np.arange(row.size, dtype=np.int32) + shift[row]]
 
 
 def refined(g: Graph, side: np.ndarray, rounds: int) -> np.ndarray:
@@ -73,7 +64,7 @@ def band(g: Graph, side: np.ndarray) -> np.ndarray:
     layer = np.flatnonzero(free)
     room = (weights(g, side) - KEPT * g.weight[:, None]).ravel()
     for _ in range(WIDTH):
-        layer = rows(g, layer)[1]
+        layer = g.rows(layer)[1]
         layer = layer[~free[layer]]
         fresh = np.zeros(g.n, bool)
         fresh[layer] = True
@@ -100,7 +91,7 @@ def minimum_separator(
         return side, cost(g, side)
     index = np.empty(g.n, np.int32)
     index[nodes] = np.arange(m, dtype=np.int32)
-    a, dst = rows(g, nodes)
+    a, dst = g.rows(nodes)
     inner = free[dst]
     beside = np.zeros((2, m), bool)
     beside[side[dst[~inner]], a[~inner]] = True
