@@ -42,6 +42,7 @@ class Factor(eqx.Module):
     values: Float[Array, " nnz"]
     panels: Float[Array, " panels"]
     info: Int[Array, ""]
+    pivots: Float[Array, " n"]  # diag(L), in the plan's order
 
     def _poisoned(self, x: Array) -> Array:
         """x, or NaN throughout where the factorisation failed."""
@@ -104,7 +105,8 @@ class Factor(eqx.Module):
 
         Its gradient is the selected inverse, off-diagonal entries counted twice: one down sweep.
         """
-        return self._poisoned(log_determinant(self.plan, self.values, self.panels))
+        L = self.panels, self.pivots
+        return self._poisoned(log_determinant(self.plan, self.values, *L))
 
     def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Float[Array, "*shape n"]:
         """Draws of N(0, A^-1): P^T L^-T z with z standard normal, for an explicit key."""
@@ -138,16 +140,17 @@ def cholesky(plan: Plan, a: Any, *, throw: bool = False) -> Factor:
     if not isinstance(plan, Plan):
         raise TypeError(f"expected a Plan, as made by padchol.analyze; got {type(plan).__name__}")
     a = check_values(plan, a)
-    panels, info = numeric.factorise(plan, a)
-    factor = Factor(plan, a, panels, info)
+    panels, pivots, info = numeric.factorise(plan, a)
+    factor = Factor(plan, a, panels, info, pivots)
     return _checked(factor) if throw else factor
 
 
 def _checked(factor: Factor) -> Factor:
     """Raise where the factorisation failed."""
     if isinstance(factor.info, jax.core.Tracer):
-        panels = eqx.error_if(factor.panels, factor.info != 0, NOT_POSITIVE_DEFINITE)
-        return eqx.tree_at(lambda f: f.panels, factor, panels)
+        where = lambda f: (f.panels, f.pivots)
+        found = eqx.error_if(where(factor), factor.info != 0, NOT_POSITIVE_DEFINITE)
+        return eqx.tree_at(where, factor, found)
     if int(factor.info) == 0:
         return factor
     from padchol.export import pivot_squared

@@ -7,14 +7,18 @@ from functools import partial
 import jax
 from jax.extend.core import jaxprs_in_params
 
-from padchol.numeric import forms, fronts
+from padchol.numeric import forms, fronts, members
 
-EXPANDED = {forms.form_p: forms._compute, fronts.fronts_p: fronts._in_tiles}
+EXPANDED = {
+    forms.form_p: partial(forms._compute, one_by_one=members.on_cpu),
+    members.members_p: partial(members._compute, one_by_one=members.on_cpu),
+    fronts.fronts_p: fronts._in_tiles,
+}
 
 
 def equations(jaxpr):
-    """Every equation, those of inner programs included; a form counts as the sweeps, and a sweep as
-    the loops, that it stands for on a CPU.
+    """Every equation, those of inner programs included; a form, or a batch, counts as the
+    sweeps, and a sweep as the loops, that it stands for on a CPU.
 
     A program that occurs under several equations is counted at each.
     """

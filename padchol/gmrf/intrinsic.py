@@ -34,7 +34,7 @@ from jaxtyping import Array, Float, Int
 
 from padchol.factor import Factor, cholesky
 from padchol.gmrf.proper import GMRF, given_observations, mean_of, points, square
-from padchol.numeric.factorise import diagonal, first_of
+from padchol.numeric.factorise import first_of
 from padchol.numeric.values import check_values, diagonal_places, multiply, poisoned
 from padchol.plan import Plan
 
@@ -181,7 +181,7 @@ def _of_full_rank(factor: Factor) -> Factor:
     """The factor, failed where rounding alone has left something of a pivot."""
     plan, values = factor.plan, lax.stop_gradient(factor.values)
     before = values[diagonal_places(plan)][jnp.asarray(plan.perm)]
-    spent = diagonal(plan, lax.stop_gradient(factor.panels)) ** 2 <= SPENT * _eps(values) * before
+    spent = lax.stop_gradient(factor.pivots) ** 2 <= SPENT * _eps(values) * before
     info = jnp.where(factor.info == 0, first_of(plan, spent), factor.info)
     return eqx.tree_at(lambda f: f.info, factor, info)
 

@@ -37,12 +37,13 @@ class Factored(eqx.Module):
     operator: SparseOperator  # sign A
     panels: Float[Array, " panels"]
     info: Int[Array, ""]
+    pivots: Float[Array, " n"]
     sign: Float[Array, ""]
 
     def solve(self, b: Float[Array, " n"]) -> Float[Array, " n"]:
         """A^-1 b"""
         op = self.operator
-        return self.sign * Factor(op.plan, op.a, self.panels, self.info).solve(b)
+        return self.sign * Factor(op.plan, op.a, self.panels, self.info, self.pivots).solve(b)
 
 
 class SparseCholesky(lx.AbstractLinearSolver[Factored]):
@@ -81,7 +82,7 @@ class SparseCholesky(lx.AbstractLinearSolver[Factored]):
         sign = sign_of(operator, found.a)
         found = eqx.tree_at(lambda op: op.a, found, sign * found.a)
         F = cholesky(found.plan, found.a)
-        return Factored(found, F.panels, jnp.where(complete, F.info, -1), sign)
+        return Factored(found, F.panels, jnp.where(complete, F.info, -1), F.pivots, sign)
 
     def _probed(self, operator: lx.AbstractLinearOperator) -> tuple[SparseOperator, Array]:
         """The operator from its products, and whether its entries lie in the pattern."""

@@ -46,7 +46,7 @@ def _logdet_rule(plan, inputs, outputs, gradients):
 
 
 def _solve_rule(plan, inputs, outputs, gradients):
-    b_bar = apply(plan, SOLVE, *inputs[:3], gradients[0])
+    b_bar = apply(plan, SOLVE, *inputs[:-1], gradients[0])
     return [-apply(plan, PAIRS, b_bar, outputs[0]), b_bar]
 
 
@@ -112,7 +112,7 @@ class Operation(JAXOp):
 
     def _sizes(self) -> dict[str, int]:
         layout = self.plan.layout
-        return {"n": layout.n, "k": self.plan.nnz, "p": layout.tiles.panels}
+        return {"n": layout.n, "d": layout.n, "k": self.plan.nnz, "p": layout.tiles.panels}
 
     def infer_shape(self, fgraph: Any, node: Apply, shapes: list) -> list:
         columns = next((s[1] for s in shapes if len(s) == 2), None)
@@ -171,10 +171,11 @@ class Factored:
 
     def __init__(self, plan: Plan, a: TensorVariable):
         self.plan, self.a = plan, a
-        self.panels, self.info = apply(plan, FACTORISE, a)
+        self.found = apply(plan, FACTORISE, a)
+        self.info = self.found[1]
 
     def __call__(self, routine: Routine, *more: Any) -> TensorVariable:
-        return apply(self.plan, routine, self.a, self.panels, self.info, *more)
+        return apply(self.plan, routine, self.a, *self.found, *more)
 
 
 _kept: weakref.WeakValueDictionary[str, Plan] = weakref.WeakValueDictionary()

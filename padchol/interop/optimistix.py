@@ -63,6 +63,7 @@ class Normal(eqx.Module):
     values: Float[Array, " nnz"]
     panels: Float[Array, " panels"]
     info: Int[Array, ""]
+    pivots: Float[Array, " n"]
     structures: tuple = eqx.field(static=True)  # flattened: of what J takes, of what it gives
     transposed: bool = eqx.field(static=True)
 
@@ -126,12 +127,12 @@ class SparseLeastSquares(lx.AbstractLinearSolver[Normal]):
         F = cholesky(tables.plan, a)
         info = jnp.where(probes.complete(seen, known), F.info, -1)
         structures = (_flat(taken), _flat(given))
-        return Normal(data, damping, F.values, F.panels, info, structures, False)
+        return Normal(data, damping, F.values, F.panels, info, F.pivots, structures, False)
 
     def compute(self, state: Normal, vector: Any, options: dict[str, Any]):
         del options
         tables = self.held.value
-        F = Factor(tables.plan, state.values, state.panels, state.info)
+        F = Factor(tables.plan, state.values, state.panels, state.info, state.pivots)
         b = ravel_pytree(vector)[0]
         if state.transposed:
             x = self._times(state, F.solve(b))

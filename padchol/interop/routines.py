@@ -1,8 +1,9 @@
 """The routines behind `padchol.interop.pytensor`: pure JAX functions with their core shapes.
 
 A routine takes (plan, *arrays) and gives a tuple of arrays. Shapes are written as a gufunc's:
-k = nnz(plan), p = the length of the panels, n, and c columns. Panels and failure index are
-constants to every derivative: what depends on `a` takes `a` itself, as in `padchol.factor`.
+k = nnz(plan), p = the length of the panels, d = n pivots, n, and c columns. Panels, pivots and
+failure index are constants to every derivative: what depends on `a` takes `a` itself, as in
+`padchol.factor`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import jax.numpy as jnp
 from padchol.factor import Factor, cholesky
 from padchol.numeric import values
 from padchol.plan import Plan
+
+CONSTANT = ("p", "", "d")
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,8 @@ class Routine:
 
     @property
     def moving(self) -> tuple[int, ...]:
-        """Inputs that carry a derivative: all but panels and failure index."""
-        return tuple(i for i, shape in enumerate(self.takes) if shape not in ("p", ""))
+        """Inputs that carry a derivative."""
+        return tuple(i for i, shape in enumerate(self.takes) if shape not in CONSTANT)
 
 
 @dataclass(frozen=True)
@@ -63,23 +66,23 @@ class Pullback:
 
 def _factorise(plan, a):
     F = cholesky(plan, a)
-    return F.panels, F.info
+    return F.panels, F.info, F.pivots
 
 
-def _logdet(plan, a, panels, info):
-    return (Factor(plan, a, panels, info).logdet(),)
+def _logdet(plan, a, panels, info, pivots):
+    return (Factor(plan, a, panels, info, pivots).logdet(),)
 
 
-def _selected_inverse(plan, a, panels, info):
-    return (Factor(plan, a, panels, info).selected_inverse(),)
+def _selected_inverse(plan, a, panels, info, pivots):
+    return (Factor(plan, a, panels, info, pivots).selected_inverse(),)
 
 
-def _solve(plan, a, panels, info, b):
-    return (Factor(plan, a, panels, info).solve(b),)
+def _solve(plan, a, panels, info, pivots, b):
+    return (Factor(plan, a, panels, info, pivots).solve(b),)
 
 
-def _unwhiten(plan, a, panels, info, z):
-    F = Factor(plan, a, panels, info)
+def _unwhiten(plan, a, panels, info, pivots, z):
+    F = Factor(plan, a, panels, info, pivots)
     return (F.apply_Pt(F.solve_Lt(z)),)
 
 
@@ -104,8 +107,8 @@ def _checked(plan: Plan, x: Any):
     return x
 
 
-FACTOR = ("k", "p", "")
-FACTORISE = Routine(_factorise, ("k",), ("p", ""))
+FACTOR = ("k", *CONSTANT)
+FACTORISE = Routine(_factorise, ("k",), CONSTANT)
 LOGDET = Routine(_logdet, FACTOR, ("",))
 SELECTED_INVERSE = Routine(_selected_inverse, FACTOR, ("k",))
 SOLVE = Routine(_solve, (*FACTOR, "n,c"), ("n,c",))

@@ -10,9 +10,12 @@ diagonal is that of L11 inverted: nothing else is kept.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import ShapedArray
 from jaxtyping import Array, Bool, Float, Int
 
 from padchol.numeric.dense import (
@@ -24,6 +27,7 @@ from padchol.numeric.dense import (
     times_t,
 )
 from padchol.numeric.fronts import Routine, apply
+from padchol.numeric.members import Computation, call
 from padchol.numeric.tiled import factor
 from padchol.numeric.values import section, to_panels
 from padchol.plan import Plan
@@ -62,14 +66,27 @@ def cholesky_front(bin: BinLayout, args: tuple):
 CHOLESKY = Routine(cholesky_front, factor.cholesky, factor.scratch, True, "panel")
 
 
+def _factor(plan: Plan, a: Array) -> tuple[Panels, Array]:
+    panels = factored(plan, a)
+    return panels, diagonal(plan, panels)
+
+
+def _shapes(plan: Plan, a: Any) -> list[ShapedArray]:
+    return [ShapedArray((size,), a.dtype) for size in (plan.layout.tiles.panels, plan.n)]
+
+
+FACTOR = Computation(_factor, _shapes)
+
+
 @jax.jit
-def factorise(plan: Plan, a: Array) -> tuple[Panels, Int[Array, ""]]:
-    """L and `first_failure` for canonical values `a`, as constants: derivatives are `forms`'.
+def factorise(plan: Plan, a: Array) -> tuple[Panels, Float[Array, " n"], Int[Array, ""]]:
+    """L, its diagonal (plan's order) and `first_failure` for canonical values `a`, as constants:
+    derivatives are `forms`'.
 
     Cost: the padded flops of the plan, plus one move of every update.
     """
-    panels = factored(plan, jax.lax.stop_gradient(a))
-    return panels, first_failure(plan, panels)
+    panels, pivots = call(FACTOR, plan, a)
+    return panels, pivots, first_failure(plan, pivots)
 
 
 def factored(plan: Plan, a: Array) -> Panels:
@@ -77,15 +94,14 @@ def factored(plan: Plan, a: Array) -> Panels:
     return apply(CHOLESKY, plan, to_panels(plan, a, pivots=1))
 
 
-def first_failure(plan: Plan, panels: Panels) -> Int[Array, ""]:
+def first_failure(plan: Plan, pivots: Float[Array, " n"]) -> Int[Array, ""]:
     """0, or 1 + the index (user's numbering) of the first pivot that is not positive and finite.
 
     First in the order of elimination: what comes later may only have inherited the failure.
     """
     if plan.n == 0:
         return jnp.zeros((), jnp.int32)
-    pivot = diagonal(plan, panels)
-    return first_of(plan, ~((pivot > 0) & jnp.isfinite(pivot)))
+    return first_of(plan, ~((pivots > 0) & jnp.isfinite(pivots)))
 
 
 def first_of(plan: Plan, failed: Bool[Array, " n"]) -> Int[Array, ""]:

@@ -23,12 +23,14 @@ import jax
 import jax.numpy as jnp
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
-from jax.interpreters import ad, mlir
+from jax.interpreters import ad
 
+from padchol.numeric.members import register_lowerings
 from padchol.numeric.primitives import (
     as_columns,
     compile_eager_calls,
     front_axis,
+    over_axes,
     register_batch,
 )
 from padchol.plan import Plan
@@ -61,7 +63,8 @@ class Partial:
     plan: Any  # tree structure
     out: int = VALUES
     directions: int = 0
-    lead: tuple[int, ...] = ()  # batch axes, of all but the plan
+    lead: tuple[int, ...] = ()  # batch axes, outermost first, of directions and vectors
+    own: tuple[bool, ...] = ()  # whether L and `a` have each of them
 
     def split(self, operands: Sequence) -> tuple[list, Any, Any, list, list]:
         """(leaves of the plan, L, a, directions, all vectors)"""
@@ -78,6 +81,11 @@ class Partial:
         what = replace(self, directions=len(directions))
         return form_p.bind(*tables, panels, a, *directions, *given, what=what)[0]
 
+    def led(self, a: jax.Array) -> jax.Array:
+        """Values with all batch axes, where `a` may have some."""
+        shape = [size if has else 1 for size, has in zip(self.lead, self.own, strict=True)]
+        return jnp.broadcast_to(a.reshape(*shape, a.shape[-1]), (*self.lead, a.shape[-1]))
+
 
 def partial(form: Form, plan: Plan, a, panels, vectors: Sequence = (), out: int = VALUES):
     """The gradient of the form, for values `a` whose factor is `panels`; differentiable in `a` and
@@ -87,11 +95,12 @@ def partial(form: Form, plan: Plan, a, panels, vectors: Sequence = (), out: int 
     return what.bind(tables, jax.lax.stop_gradient(panels), a, (), vectors)
 
 
-def _compute(*operands, what: Partial):
-    tables, panels, a, directions, vectors = what.split(operands)
+def _compute(*operands, what: Partial, one_by_one: Callable[[Plan], bool]):
+    tables = operands[: what.plan.num_leaves]
     plan = jax.tree.unflatten(what.plan, tables)
 
-    def one(panels, a, directions, vectors):
+    def one(*arrays):
+        _, panels, a, directions, vectors = what.split((*tables, *arrays))
         if not directions:
             return what.form.partial(plan, a, panels, vectors, what.out)
 
@@ -100,9 +109,9 @@ def _compute(*operands, what: Partial):
 
         return functools.reduce(_derivative, directions, f)(a)
 
-    for _ in what.lead:
-        one = jax.vmap(one)
-    return [one(panels, a, directions, vectors)]
+    arrays = operands[len(tables) :]
+    has = [(own, own, *[True] * (len(arrays) - 2)) for own in what.own]
+    return [over_axes(one, has, one_by_one(plan))(*arrays)]
 
 
 def _derivative(f: Callable, direction) -> Callable:
@@ -110,14 +119,14 @@ def _derivative(f: Callable, direction) -> Callable:
 
 
 compile_eager_calls(form_p)
-mlir.register_lowering(form_p, mlir.lower_fun(_compute, multiple_results=True))
+register_lowerings(form_p, _compute)
 
 
 @form_p.def_abstract_eval
 def _abstract(*operands, what: Partial):
     _, _, a, _, vectors = what.split(operands)
     if what.out == VALUES:
-        return [ShapedArray(a.shape, a.dtype)]
+        return [ShapedArray((*what.lead, a.shape[-1]), a.dtype)]
     other = next(v for v in vectors if v is not None)
     return [ShapedArray(other.shape, a.dtype)]
 
@@ -127,7 +136,7 @@ def _jvp(primals, tangents, *, what: Partial):
     _, _, a_dot, direction_dots, vector_dots = what.split(tangents)
     moving = []
     if type(a_dot) is not ad.Zero:
-        moving.append(what.bind(tables, panels, a, [*directions, a_dot], vectors))
+        moving.append(what.bind(tables, panels, a, [*directions, what.led(a_dot)], vectors))
     for i, dot in enumerate(direction_dots):
         if type(dot) is not ad.Zero:
             moved = [*directions[:i], dot, *directions[i + 1 :]]
@@ -173,9 +182,14 @@ def _batch(operands, dims, *, what: Partial):
         merged = [as_columns(x, d, size) for x, d in vectors]
         (out,) = form_p.bind(*operands[:known], *merged, what=what)
         return [out.reshape(out.shape[0], size, -1)], [1]
-    moved = [front_axis(x, d, size) for x, d in zip(operands[tables:], dims[tables:], strict=True)]
-    out = form_p.bind(*operands[:tables], *moved, what=replace(what, lead=(size, *what.lead)))
-    return out, [0]
+    own = any(d is not None for d in dims[tables : tables + 2])
+    moved = [
+        front_axis(x, d, size) if own or i >= tables + 2 else x
+        for i, (x, d) in enumerate(zip(operands, dims, strict=True))
+        if i >= tables
+    ]
+    more = replace(what, lead=(size, *what.lead), own=(own, *what.own))
+    return form_p.bind(*operands[:tables], *moved, what=more), [0]
 
 
 register_batch(form_p, _batch, lambda what: what.plan.num_leaves)

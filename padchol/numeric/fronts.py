@@ -8,14 +8,13 @@ here: see `numeric.forms`.
 
 from __future__ import annotations
 
-import math
+import functools
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, mlir
@@ -25,13 +24,14 @@ from padchol.numeric.primitives import (
     as_columns,
     compile_eager_calls,
     front_axis,
+    over_axes,
     register_batch,
 )
 from padchol.numeric.sweep import Kernel, Sweep
 from padchol.numeric.sweep import run as run_chunks
 from padchol.numeric.tiled.run import run as run_tiled
 from padchol.plan import Plan
-from padchol.symbolic.layout import INT32_MAX, Kind
+from padchol.symbolic.layout import Kind
 
 TILED = True  # False: in chunks on a CPU, too, where the plan has them
 MEANT_FOR_CPU = (
@@ -146,24 +146,21 @@ def _in_tiles(table, *operands, what: Derivative):
     spec, routine = what.spec, what.routine
     if spec.layout.bins and not TILED:
         return _in_chunks(table, *operands, what=what)
-    if spec.lead and math.prod(spec.lead) * spec.layout.tiles.panels > INT32_MAX:
-        return _by_first_axis(table, operands, what)
+    if spec.lead:
+        return _one_by_one(table, operands, what)
     return run_tiled(spec, routine.tiled, routine.scratch, what.bases, what.of, table, operands)
 
 
-def _by_first_axis(table, operands: Sequence, what: Derivative):
-    """A batch whose addresses pass int32, in pieces."""
+def _one_by_one(table, operands: Sequence, what: Derivative):
+    """Members of a batch follow one another."""
     spec = what.spec
-    has = [base == 0 or spec.batched[base - 1][0] for base in what.bases]
-    rest = tuple(mask[1:] for mask in spec.batched)
-    inner = replace(what, spec=replace(spec, lead=spec.lead[1:], batched=rest))
-
-    def one(batched):
-        batched = iter(batched)
-        mine = [next(batched) if own else x for x, own in zip(operands, has, strict=True)]
-        return _in_tiles(table, *mine, what=inner)
-
-    return lax.map(one, [x for x, own in zip(operands, has, strict=True) if own])
+    has = [
+        [base == 0 or spec.batched[base - 1][axis] for base in what.bases]
+        for axis in range(len(spec.lead))
+    ]
+    inner = replace(what, spec=replace(spec, lead=(), batched=((),) * len(spec.takes)))
+    one = functools.partial(_in_tiles, table, what=inner)
+    return over_axes(one, has, True)(*operands)
 
 
 def _elsewhere(table, *operands, what: Derivative):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import batching
 
@@ -20,6 +21,24 @@ def as_columns(x: jax.Array, d: int | None, size: int) -> jax.Array:
     """A batch of (rows, k) as (rows, size * k): routines treat columns alike."""
     x = jnp.moveaxis(front_axis(x, d, size), 0, 1)
     return x.reshape(x.shape[0], -1)
+
+
+def over_axes(f: Callable, has: Sequence[Sequence[bool]], one_by_one: bool) -> Callable:
+    """f over batch axes, outermost first: has of each, which of its arguments have it in front."""
+    for mask in reversed(has):
+        if one_by_one:
+            f = functools.partial(_one_by_one, f, mask)
+        else:
+            f = jax.vmap(f, in_axes=[0 if own else None for own in mask])
+    return f
+
+
+def _one_by_one(f: Callable, mask: Sequence[bool], *arrays):
+    def member(batched):
+        batched = iter(batched)
+        return f(*(next(batched) if own else x for x, own in zip(arrays, mask, strict=True)))
+
+    return lax.map(member, [x for x, own in zip(arrays, mask, strict=True) if own])
 
 
 def compile_eager_calls(primitive: Primitive) -> None:

@@ -21,6 +21,7 @@ from padchol.numeric.dense import t_times, times
 from padchol.numeric.factorise import Panels, factored, unpack
 from padchol.numeric.forms import VALUES, Form, partial
 from padchol.numeric.fronts import Routine, apply
+from padchol.numeric.members import Computation, call
 from padchol.numeric.tiled import triangular
 from padchol.numeric.values import (
     from_panels,
@@ -101,20 +102,26 @@ def solve_half(plan: Plan, up: bool, a: Array, panels: Panels, b: Float[Array, "
     return partial(BILINEAR, plan, a, panels, vectors, out).astype(b.dtype)
 
 
+def _solved(plan: Plan, panels: Panels, b: Array) -> list[Array]:
+    stored = to_pivots(plan, permute(plan, b.astype(panels.dtype)))
+    x = apply(BACKWARD, plan, apply(FORWARD, plan, stored, panels), panels)
+    return [unpermute(plan, from_pivots(plan, x)).astype(b.dtype)]
+
+
+SOLVE = Computation(_solved, lambda plan, panels, b: [b], columns=True)
+
+
 @jax.jit
 def solve_system(plan: Plan, a: Array, panels: Panels, b: Float[Array, "n k"]):
     """x = A^-1 b, user's order, in the type of b.
 
     The tangent is another solve, dx = A^-1 (db - dA x), and so is the adjoint: b_bar = A^-1 x_bar,
     a_bar from -b_bar x^T. JAX's `custom_linear_solve` makes that rule, to every order, from the
-    product with A; the sweeps below are only its way of solving.
+    product with A; the sweeps are only its way of solving.
     """
-    panels = lax.stop_gradient(panels)
 
     def solve(_, b):
-        stored = to_pivots(plan, permute(plan, b.astype(a.dtype)))
-        x = apply(BACKWARD, plan, apply(FORWARD, plan, stored, panels), panels)
-        return unpermute(plan, from_pivots(plan, x)).astype(b.dtype)
+        return call(SOLVE, plan, panels, b)[0]
 
     def product(x):
         return multiply(plan, a, x).astype(b.dtype)

@@ -33,24 +33,24 @@ def scratch(tiles: Tiles, k: int, dtype):
     return below, below, jnp.zeros((tiles.W, tiles.W), dtype), pivots, mirrored(tiles, dtype)
 
 
-def adjoint(front: Front, carry, offset, leaves):
+def adjoint(front: Front, carry, leaves):
     """The panel of a cotangent of L becomes that of A's: its lower triangle counts."""
     panels, (B, L21_t, R, Psi, V) = carry
-    ((factor, start),) = leaves
+    (factor,) = leaves
 
     def load(c, found):
         B, L21_t, R = found
-        B = load_transposed(front, panels, offset, B, c, front.w, 0)
-        L21_t = load_transposed(front, factor, start, L21_t, c, front.w, 0)
-        return B, L21_t, load_inverse(front, c, factor, start, R)
+        B = load_transposed(front, panels, B, c, front.w, 0)
+        L21_t = load_transposed(front, factor, L21_t, c, front.w, 0)
+        return B, L21_t, load_inverse(front, c, factor, R)
 
     B, L21_t, R = loop(0, front.quads, load, (B, L21_t, R))
-    V = loop(0, front.below, _double, read_below(front, panels, offset, V))
+    V = loop(0, front.below, _double, read_below(front, panels, V))
     B = loop(0, front.quads, lambda b, B: times_symmetric(front, b, L21_t, V, B, keep=True), B)
 
     def symmetric(b, Psi):
         def one(c, Psi):
-            return _psi(front, b, c, (panels, offset), (factor, start), B, L21_t, Psi)
+            return _psi(front, b, c, panels, factor, B, L21_t, Psi)
 
         return loop(0, b + 1, one, Psi)
 
@@ -58,7 +58,7 @@ def adjoint(front: Front, carry, offset, leaves):
     B = loop(0, front.quads, lambda b, B: times_inverse(front, b, front.m, R, B), B)
     Psi = loop(0, front.quads, lambda b, Psi: times_inverse(front, b, front.w, R, Psi), Psi)
 
-    panels = store_panel(front, panels, offset, B, lambda b, c: _pivots(front, b, c, Psi, R))
+    panels = store_panel(front, panels, B, lambda b, c: _pivots(front, b, c, Psi, R))
     return panels, (B, L21_t, R, Psi, V)
 
 
@@ -73,8 +73,8 @@ def _psi(front: Front, b, c, L_bar, L, B, L21_t, Psi):
 
     def pivots(k, acc):
         left, right = (
-            loop(k, i + 1, _lower, square(front, panels, start, i, k))
-            for (panels, start), i in ((L, b), (L_bar, c))
+            loop(k, i + 1, _lower, square(front, panels, i, k))
+            for panels, i in ((L, b), (L_bar, c))
         )
         return acc + t_product(left, right)
 
@@ -108,23 +108,23 @@ def outer_scratch(tiles: Tiles, k: int, dtype):
     return (jnp.zeros((tiles.M + QUAD, k), dtype),)
 
 
-def outer(front: Front, carry, offset, leaves):
+def outer(front: Front, carry, leaves):
     """-z y^T on the panel, added to what it holds."""
     panels, (below,) = carry
-    (y, y_start), (z, z_start), (other, start) = leaves
+    y, z, other = leaves
     size = (QUAD, below.shape[1])
-    below = loop(0, front.below, lambda t, below: read_rows(front, t, other, start, below), below)
+    below = loop(0, front.below, lambda t, below: read_rows(front, t, other, below), below)
 
     def columns(c, panels):
-        y_c = get(y, own(front, c, y_start), size)
+        y_c = get(y, own(front, c), size)
 
         def add(z_t, t, panels):
-            at = (offset + front.square(c, t),)
+            at = (front.square(c, t),)
             moved = jnp.sum(z_t[:, None, :] * y_c[None, :, :], 2).reshape(-1)
             return put(panels, get(panels, at, moved.shape) - moved, at)
 
         def pivots(t, panels):
-            return add(get(z, own(front, t, z_start), size), t, panels)
+            return add(get(z, own(front, t), size), t, panels)
 
         def rest(t, panels):
             return add(get(below, (QUAD * t, 0), size), front.quads + t, panels)

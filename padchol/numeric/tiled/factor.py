@@ -34,22 +34,22 @@ def scratch(tiles: Tiles, k: int, dtype):
     return transposed, jnp.zeros((tiles.W, tiles.W), dtype), empty_update(tiles, BAND, dtype)
 
 
-def cholesky(front: Front, carry, offset, leaves):
+def cholesky(front: Front, carry, leaves):
     """Factor one front in place and hand its update up."""
     del leaves
     panels, (Y, R, update) = carry
 
     def load(c, Y):
-        return load_transposed(front, panels, offset, Y, c, QUAD * c, QUAD * c)
+        return load_transposed(front, panels, Y, c, QUAD * c, QUAD * c)
 
     Y = loop(0, front.quads, load, Y)
     Y, R = loop(0, front.quads, lambda b, found: _eliminate(front, b, *found), (Y, R))
-    panels = loop(0, front.quads, lambda c, x: _store(front, c, Y, R, x, offset), panels)
+    panels = loop(0, front.quads, lambda c, x: _store(front, c, Y, R, x), panels)
 
     def hand(band, carry):
         update, b, panels = carry
         update = _update(front, band, Y, update)
-        return update, *hand_up(front, b, band, update, panels, offset)
+        return update, *hand_up(front, b, band, update, panels)
 
     bands = whole(front.m, BAND)
     update, _, panels = loop(0, bands, hand, (update, front.moves, panels))
@@ -107,20 +107,20 @@ def pivot_block(a):
     return tuple(jnp.stack([jnp.stack([m[i][j] for i in size]) for j in size]) for m in (L, X))
 
 
-def _store(front: Front, c, Y, R, panels, offset):
+def _store(front: Front, c, Y, R, panels):
     """The c-th four columns: above the diagonal those of L11^-T, then those of L11 and L21."""
 
     def above(t, panels):
         inverse_t = get(R, (QUAD * c, QUAD * t), SQUARE).T
-        return put(panels, inverse_t.reshape(-1), (offset + front.square(c, t),))
+        return put(panels, inverse_t.reshape(-1), (front.square(c, t),))
 
     def below(t, panels):
-        return store_transposed(front, panels, offset, Y, c, t, QUAD * t)
+        return store_transposed(front, panels, Y, c, t, QUAD * t)
 
     panels = loop(0, c, above, panels)
     L_t, inverse = (get(x, (QUAD * c, QUAD * c), SQUARE) for x in (Y, R))
     here = below_diagonal(L_t.T, inverse.T)
-    panels = put(panels, here.reshape(-1), (offset + front.square(c, c),))
+    panels = put(panels, here.reshape(-1), (front.square(c, c),))
     return loop(c + 1, whole(front.D, QUAD), below, panels)
 
 

@@ -1,6 +1,6 @@
 """One front among its tables, and the moves between its update and its ancestors.
 
-A kernel works on one front in place: kernel(front, (storage, scratch), offset, leaves), where the
+A kernel works on one front in place: kernel(front, (storage, scratch), leaves), where the
 storage starts at `offset` (of its member of a batch) and leaves are (array, offset).
 """
 
@@ -56,16 +56,16 @@ def front_at(tiles: Tiles, table, f, column) -> Front:
     return Front._make((table, tiles, column, *fields))
 
 
-def square(front: Front, panels, start, c, t):
+def square(front: Front, panels, c, t):
     """Four rows of four columns of the panel."""
-    return get(panels, (start + front.square(c, t),), (QUAD * QUAD,)).reshape(SQUARE)
+    return get(panels, (front.square(c, t),), (QUAD * QUAD,)).reshape(SQUARE)
 
 
-def load_inverse(front: Front, c, panels, start, R):
+def load_inverse(front: Front, c, panels, R):
     """The c-th four rows of R = L11^-1, whose transpose the panel holds above its diagonal."""
 
     def one(t, R):
-        here = square(front, panels, start, c, t)
+        here = square(front, panels, c, t)
 
         def diagonal(_, here):
             above = below_diagonal(jnp.zeros_like(here), here)
@@ -77,11 +77,11 @@ def load_inverse(front: Front, c, panels, start, R):
     return loop(0, c + 1, one, R)
 
 
-def load_transposed(front: Front, panels, offset, Y, c, start, column):
+def load_transposed(front: Front, panels, Y, c, start, column):
     """Rows start, start + 4, ... of the c-th four columns of the panel, from `column` on in the
     c-th four rows of Y, with a tile of zeros behind them."""
     rows = front.D - start
-    at = offset + front.square(c, 0) + QUAD * start
+    at = front.square(c, 0) + QUAD * start
 
     def tile(t, Y):
         found = get(panels, (at + QUAD * LANES * t,), (QUAD * LANES,))
@@ -91,10 +91,10 @@ def load_transposed(front: Front, panels, offset, Y, c, start, column):
     return put(Y, jnp.zeros(TILE, Y.dtype), (QUAD * c, column + rows))
 
 
-def store_transposed(front: Front, panels, offset, source, c, t, column):
+def store_transposed(front: Front, panels, source, c, t, column):
     """The inverse for one square: `source` from (4 c, column) on, into square (c, t)."""
     here = get(source, (QUAD * c, column), SQUARE)
-    return put(panels, here.T.reshape(-1), (offset + front.square(c, t),))
+    return put(panels, here.T.reshape(-1), (front.square(c, t),))
 
 
 def empty_update(tiles: Tiles, rows: int, dtype) -> jax.Array:
@@ -115,7 +115,7 @@ def _move(front: Front, b):
     return [found[i] for i in range(MOVE)]
 
 
-def hand_up(front: Front, b, band, update, panels, offset):
+def hand_up(front: Front, b, band, update, panels):
     """Extend-add the moves of one band of the update, from move b on; the first of the next."""
     place = np.arange(QUAD * QUAD, dtype=np.int32)
     lane, line = place % QUAD, place // QUAD
@@ -131,13 +131,13 @@ def hand_up(front: Front, b, band, update, panels, offset):
         row, column, code, target = _move(front, b)
         counts = ((code >> lane) & 1) * (line <= (code >> QUAD)).astype(np.int32)
         moved = get(update, (row - top, column), SQUARE).reshape(-1) * counts.astype(update.dtype)
-        at = (offset + target,)
+        at = (target,)
         return b + 1, put(panels, get(panels, at, moved.shape) + moved, at)
 
     return lax.while_loop(more, move, (b, panels))
 
 
-def read_below(front: Front, panels, offset, update):
+def read_below(front: Front, panels, update):
     """The adjoint: the lower triangle of `update` from the ancestors, then its mirror image.
 
     Read from the first column that counts: what comes too much is then on the right or below, where
@@ -147,7 +147,7 @@ def read_below(front: Front, panels, offset, update):
     def move(b, update):
         row, column, code, target = _move(front, b)
         first = sum(((code & (2**k - 1)) == 0).astype(np.int32) for k in range(1, QUAD))
-        found = get(panels, (offset + target + first,), (QUAD * QUAD,))
+        found = get(panels, (target + first,), (QUAD * QUAD,))
         return put(update, found.reshape(SQUARE), (row, column + first))
 
     def mirror(t, update):
@@ -165,9 +165,9 @@ def read_below(front: Front, panels, offset, update):
     return loop(0, front.below, mirror, loop(front.moves, front.end, move, update))
 
 
-def own(front: Front, t, offset):
+def own(front: Front, t):
     """Where the t-th four of its own rows are in the pivot storage."""
-    return offset + front.pivot + QUAD * t, front.column
+    return front.pivot + QUAD * t, front.column
 
 
 def rows(front: Front, t):
@@ -177,11 +177,11 @@ def rows(front: Front, t):
     return [found[q] for q in range(QUAD)]
 
 
-def read_rows(front: Front, t, storage, offset, below):
+def read_rows(front: Front, t, storage, below):
     """The t-th four rows below of a pivot storage, into `below`; zero at padding."""
     size = (1, below.shape[1])
     for q, row in enumerate(rows(front, t)):
-        found = get(storage, (offset + row, front.column), size)
+        found = get(storage, (row, front.column), size)
         found = lax.select(lax.broadcast(row == 0, size), jnp.zeros_like(found), found)
         below = put(below, found, (QUAD * t + q, 0))
     return below

@@ -36,34 +36,34 @@ def scratch(tiles: Tiles, k: int, dtype):
     )
 
 
-def inverse(front: Front, carry, offset, leaves):
+def inverse(front: Front, carry, leaves):
     """The panel of L becomes that of Z: its lower triangle counts."""
     del leaves
     panels, (G, Z, R, Z22) = carry
 
     def load(c, found):
         G, R = found
-        G = load_transposed(front, panels, offset, G, c, front.w, 0)
-        return G, load_inverse(front, c, panels, offset, R)
+        G = load_transposed(front, panels, G, c, front.w, 0)
+        return G, load_inverse(front, c, panels, R)
 
     G, R = loop(0, front.quads, load, (G, R))
     G = loop(0, front.quads, lambda b, G: times_inverse(front, b, front.m, R, G), G)
-    Z22 = read_below(front, panels, offset, Z22)
+    Z22 = read_below(front, panels, Z22)
     Z = loop(0, front.quads, lambda b, Z: times_symmetric(front, b, G, Z22, Z, keep=False), Z)
 
-    panels = store_panel(front, panels, offset, Z, lambda b, c: _pivots(front, b, c, G, Z, R))
+    panels = store_panel(front, panels, Z, lambda b, c: _pivots(front, b, c, G, Z, R))
     return panels, (G, Z, R, Z22)
 
 
-def store_panel(front: Front, panels, offset, below_t, pivots: Callable):
+def store_panel(front: Front, panels, below_t, pivots: Callable):
     """A panel of squares pivots(b, c), b >= c, and what is below them, transposed."""
 
     def column(c, panels):
         def pivot(b, panels):
-            return put(panels, pivots(b, c).reshape(-1), (offset + front.square(c, b),))
+            return put(panels, pivots(b, c).reshape(-1), (front.square(c, b),))
 
         def below(t, panels):
-            return store_transposed(front, panels, offset, below_t, c, front.quads + t, QUAD * t)
+            return store_transposed(front, panels, below_t, c, front.quads + t, QUAD * t)
 
         return loop(0, front.below, below, loop(c, front.quads, pivot, panels))
 

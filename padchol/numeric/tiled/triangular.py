@@ -16,40 +16,40 @@ def scratch(tiles: Tiles, k: int, dtype):
     return jnp.zeros((tiles.W, k), dtype), jnp.zeros((tiles.M + QUAD, k), dtype)
 
 
-def forward(front: Front, carry, offset, leaves):
+def forward(front: Front, carry, leaves):
     """b becomes y = L11^-1 b, and -L21 y is handed up."""
     b, (y, below) = carry
-    ((panels, start),) = leaves
+    (panels,) = leaves
     k = y.shape[1]
 
     def solve(t, y):
         def less(c, acc):
-            L = square(front, panels, start, c, t)
+            L = square(front, panels, c, t)
             return acc - t_product(L.T, get(y, (QUAD * c, 0), (QUAD, k)))
 
-        rest = loop(0, t, less, get(b, own(front, t, offset), (QUAD, k)))
-        return put(y, substitute(square(front, panels, start, t, t), rest), (QUAD * t, 0))
+        rest = loop(0, t, less, get(b, own(front, t), (QUAD, k)))
+        return put(y, substitute(square(front, panels, t, t), rest), (QUAD * t, 0))
 
     def hand(t, b):
         def product(c, acc):
-            L = square(front, panels, start, c, front.quads + t)
+            L = square(front, panels, c, front.quads + t)
             return acc - t_product(L.T, get(y, (QUAD * c, 0), (QUAD, k)))
 
         moved = loop(0, front.quads, product, jnp.zeros((QUAD, k), b.dtype))
         for q, row in enumerate(rows(front, t)):
-            at = (offset + row, front.column)
+            at = (row, front.column)
             b = put(b, get(b, at, (1, k)) + moved[q], at)
         return b
 
     y = loop(0, front.quads, solve, y)
-    b = store(front, y, b, offset)
+    b = store(front, y, b)
     return loop(0, front.below, hand, b), (y, below)
 
 
-def backward(front: Front, carry, offset, leaves):
+def backward(front: Front, carry, leaves):
     """y becomes x = L11^-T (y - L21^T x2), x2 read below."""
     y, (x, below) = carry
-    ((panels, start),) = leaves
+    (panels,) = leaves
     k = x.shape[1]
 
     def solve(left, x):
@@ -57,28 +57,28 @@ def backward(front: Front, carry, offset, leaves):
 
         def less(source, skipped):
             def block(s, acc):
-                L = square(front, panels, start, t, skipped + s)
+                L = square(front, panels, t, skipped + s)
                 return acc - t_product(L, get(source, (QUAD * s, 0), (QUAD, k)))
 
             return block
 
-        rest = get(y, own(front, t, offset), (QUAD, k))
+        rest = get(y, own(front, t), (QUAD, k))
         rest = loop(0, front.below, less(below, front.quads), rest)
         rest = loop(t + 1, front.quads, less(x, 0), rest)
-        found = substitute_t(square(front, panels, start, t, t), rest)
+        found = substitute_t(square(front, panels, t, t), rest)
         return put(x, found, (QUAD * t, 0))
 
-    below = loop(0, front.below, lambda t, x: read_rows(front, t, y, offset, x), below)
+    below = loop(0, front.below, lambda t, x: read_rows(front, t, y, x), below)
     x = loop(0, front.quads, solve, x)
-    return store(front, x, y, offset), (x, below)
+    return store(front, x, y), (x, below)
 
 
-def store(front: Front, found, storage, offset):
+def store(front: Front, found, storage):
     """What was found for the pivots, into the pivot storage."""
     size = (QUAD, found.shape[1])
 
     def quad(t, storage):
-        return put(storage, get(found, (QUAD * t, 0), size), own(front, t, offset))
+        return put(storage, get(found, (QUAD * t, 0), size), own(front, t))
 
     return loop(0, front.quads, quad, storage)
 
