@@ -18,7 +18,7 @@ from padchol.numeric.forms import VALUES
 def case():
     _, plan, a = support.case("disconnected")
     a = jnp.asarray(a)
-    panels, _ = factorise.factorise(plan, a)
+    panels = factorise.factorise(plan, a)[0]
     rng = np.random.default_rng(0)
     directions = [jnp.asarray(rng.normal(size=plan.nnz)) for _ in range(3)]
     vectors = [jnp.asarray(rng.normal(size=(plan.n, 2))) for _ in range(2)]
@@ -88,7 +88,7 @@ def test_batches_of_some_arguments():
     pairs = {"a": (a, 1.1 * a), "d": (d, e), "b": (b, 2 * b), "c": (c, c - b)}
 
     def f(a, d, b, c):
-        panels, _ = factorise.factorise(plan, a)
+        panels = factorise.factorise(plan, a)[0]
         return what.bind(tables, panels, a, [d], [b, c])
 
     single = jax.jit(f)
