@@ -129,9 +129,12 @@ class IntrinsicGMRF(eqx.Module):
 
     def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Float[Array, "*shape n"]:
         """Draws of the field given C (x - loc) = 0."""
-        x = self.factor.sample(key, shape)
+        return self.loc + self.on_plane(self.factor.sample(key, shape))
+
+    def on_plane(self, x: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
+        """P x: along the null space onto the plane C x = 0."""
         level = jnp.linalg.solve(self.constraints @ self.null, self.constraints)
-        return self.loc + x - (x @ level.T) @ self.null.T
+        return x - (x @ level.T) @ self.null.T
 
     def marginal_variances(self) -> Float[Array, " n"]:
         """The diagonal of P G^-1 P^T: the variances given C (x - loc) = 0. Cost: k solves more."""
