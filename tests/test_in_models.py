@@ -41,7 +41,11 @@ def test_tree_functions(case):
     x = F.solve(b)
     leaves, structure = jax.tree.flatten(F)
     floats, rest = eqx.partition(F, eqx.is_inexact_array)
-    assert {leaf.shape for leaf in jax.tree.leaves(floats)} == {F.values.shape, F.panels.shape}
+    assert {leaf.shape for leaf in jax.tree.leaves(floats)} == {
+        F.values.shape,
+        F.panels.shape,
+        F.pivots.shape,
+    }
     copies = (
         jax.tree.unflatten(structure, leaves),
         jax.tree.map(lambda leaf: leaf, F),
