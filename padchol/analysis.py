@@ -46,9 +46,9 @@ def analyze(
     indices may be unsorted, a missing diagonal is inserted as structure; A is never changed.
 
     order: "auto" (the cheapest predicted plan of "mmd", "nd" and, where pymetis is installed,
-    "metis"), "natural", "rcm" (reverse Cuthill-McKee), "mmd" (minimum degree), "nd" (nested
-    dissection), "metis" (needs pymetis), or a permutation p with L L^T = A[p][:, p], which is kept
-    as it is.
+    "metis"; of plans alike that of the lowest tree), "natural", "rcm" (reverse Cuthill-McKee),
+    "mmd" (minimum degree), "nd" (nested dissection), "metis" (needs pymetis), or a permutation p
+    with L L^T = A[p][:, p], which is kept as it is.
 
     device: where the plan is meant to run. It runs everywhere. A CPU takes its fronts one by one;
     for "gpu" and "tpu" there are further tables, by which many fronts, padded to a few shapes

@@ -192,6 +192,37 @@ def test_halos_spare_fill():
     assert fills[0] < fills[1]
 
 
+@oracle.quick
+@given(nonempty(), st.integers(1, 12))
+def test_leaves_in_parts(S, at_once):
+    """However many leaves are ordered together, each is ordered as it is alone with its halo."""
+    graph = dissection.whole(oracle.as_pattern(S))
+    inner = np.arange(graph.n) % 4 > 0
+    parts = []
+
+    def counted(pattern):
+        parts.append(pattern.n)
+        return ordering.minimum_degree(pattern)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(leaves, "AT_ONCE", at_once)
+        perm = leaves.order_leaves(graph, inner, counted)
+    np.testing.assert_array_equal(np.sort(perm), np.flatnonzero(inner))
+    leaf = csgraph.connected_components(S[np.ix_(inner, inner)], directed=False)[1]
+    assert len(parts) <= leaf.max(initial=-1) + 1
+    of = leaf[np.cumsum(inner)[perm] - 1]
+    for alone in range(leaf.max(initial=-1) + 1):
+        one = np.zeros(graph.n, bool)
+        one[np.flatnonzero(inner)[leaf == alone]] = True
+        # Separators are what is not in a leaf: other leaves are out of reach.
+        kept = np.flatnonzero(one | ~inner)
+        part = dissection.whole(oracle.as_pattern(S[np.ix_(kept, kept)]))
+        found = leaves.order_leaves(part, one[kept], ordering.minimum_degree)
+        if at_once == 1:
+            np.testing.assert_array_equal(perm[of == alone], kept[found])
+        assert set(perm[of == alone]) == set(kept[found])
+
+
 def test_a_long_path_has_the_depth_of_a_balanced_tree():
     n = 20_000
     every = np.arange(n)
