@@ -86,7 +86,7 @@ def _analyze(pattern: Pattern, names: list, model: CostModel, progress: bool | N
     with Progress(2 * len(names) + 2, progress) as tell:
         tried: list[_Candidate] = []
         for name in names:
-            if not (tried and _needless(name, tried)):
+            if not (tried and _needless(name, tried[0])):
                 tried.append(_candidate(pattern, name, model, tell))
         tell("fronts and bins")
         if model.chunks:
@@ -97,10 +97,10 @@ def _analyze(pattern: Pattern, names: list, model: CostModel, progress: bool | N
         return _assemble(pattern, best, scheduled, model, started)
 
 
-def _needless(name: Any, tried: list[_Candidate]) -> bool:
+def _needless(name: str, first: _Candidate) -> bool:
     """Whether minimum degree need not be tried after METIS."""
-    width = tried[0].counted.width
-    by_metis = isinstance(name, str) and (tried[0].name, name) == ("metis", "mmd")
+    width = first.counted.width
+    by_metis = (first.name, name) == ("metis", "mmd")
     return by_metis and ordering.dissection_suffices(int(width.sum()), int(width.max(initial=0)))
 
 
@@ -130,6 +130,10 @@ class _Candidate(NamedTuple):
         """Columns of the supernodes on the longest path to a root."""
         return int(path_sums(self.counted.parent, self.counted.width).max(initial=0))
 
+    def price(self, model: CostModel) -> float:
+        """Predicted nanoseconds of a factorisation, front by front."""
+        return float(model.tiled(self.relaxed.width, self.relaxed.below).sum())
+
 
 def _candidate(pattern: Pattern, order: Any, model: CostModel, tell: Callable) -> _Candidate:
     """The symbolic pipeline of one ordering, up to its fronts."""
@@ -154,7 +158,7 @@ def _candidate(pattern: Pattern, order: Any, model: CostModel, tell: Callable) -
 
 def _cheapest(candidates: list[_Candidate], model: CostModel) -> _Candidate:
     """The ordering of the least predicted cost, or one alike of a lower tree."""
-    prices = np.array([model.tiled(c.relaxed.width, c.relaxed.below).sum() for c in candidates])
+    prices = np.array([c.price(model) for c in candidates])
     entries = np.array([c.nnz_L for c in candidates])
     alike = prices <= ALIKE_COST * prices.min()
     alike &= entries <= ALIKE_FILL * entries[alike].min()
@@ -218,7 +222,7 @@ def _assemble(
         "table": table,
         "copy_places": copy_places.astype(np.int32),
     }
-    cost = scheduled.cost if scheduled else float(model.tiled(relaxed.width, relaxed.below).sum())
+    cost = scheduled.cost if scheduled else chosen.price(model)
     items = counted(chosen.name, exact, relaxed, cost, layout, arrays, started)
     facts = Facts(items, fingerprint(arrays, layout, chosen.nnz_L))
     return Plan(**arrays, layout=layout, nnz=pattern.rows.size, facts=facts)

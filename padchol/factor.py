@@ -105,8 +105,8 @@ class Factor(eqx.Module):
 
         Its gradient is the selected inverse, off-diagonal entries counted twice: one down sweep.
         """
-        L = self.panels, self.pivots
-        return self._poisoned(log_determinant(self.plan, self.values, *L))
+        found = log_determinant(self.plan, self.values, self.panels, self.pivots)
+        return self._poisoned(found)
 
     def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Float[Array, "*shape n"]:
         """Draws of N(0, A^-1): P^T L^-T z with z standard normal, for an explicit key."""

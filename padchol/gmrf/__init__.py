@@ -6,7 +6,7 @@
 Precisions of the usual models are made by `padchol.precisions`.
 """
 
-from padchol.gmrf.intrinsic import IntrinsicGMRF, pins
+from padchol.gmrf.intrinsic import IntrinsicGMRF, null_space, pins
 from padchol.gmrf.proper import GMRF, Constraint
 
-__all__ = ["GMRF", "Constraint", "IntrinsicGMRF", "pins"]
+__all__ = ["GMRF", "Constraint", "IntrinsicGMRF", "null_space", "pins"]

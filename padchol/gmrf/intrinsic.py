@@ -76,15 +76,7 @@ class IntrinsicGMRF(eqx.Module):
         pins: Any = None,
     ):
         self.values = a = check_values(plan, a)
-        null = null[:, None] if np.ndim(null) == 1 else null
-        C = null.T if constraints is None else constraints
-        if np.ndim(null) != 2 or np.shape(C) != np.shape(null)[::-1] or not np.size(C):
-            raise ValueError(
-                f"expected a null space of shape ({plan.n}, k) and constraints of shape "
-                f"(k, {plan.n}), k > 0; got {np.shape(null)} and {np.shape(C)}"
-            )
-        if null.shape[0] != plan.n:
-            raise ValueError(f"expected a null space of {plan.n} rows; got shape {null.shape}")
+        null, C = null_space(plan, null, constraints)
         self.pins = _pins(C) if pins is None else pins
         self.loc = mean_of(plan, loc, a.dtype)
         self.null, self.constraints = jnp.asarray(null, a.dtype), jnp.asarray(C, a.dtype)
@@ -133,12 +125,16 @@ class IntrinsicGMRF(eqx.Module):
 
     def on_plane(self, x: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
         """P x: along the null space onto the plane C x = 0."""
-        level = jnp.linalg.solve(self.constraints @ self.null, self.constraints)
-        return x - (x @ level.T) @ self.null.T
+        return x - (x @ self._level.T) @ self.null.T
+
+    @property
+    def _level(self) -> Float[Array, "k n"]:
+        """(C N)^-1 C, so that P = I - N level."""
+        return jnp.linalg.solve(self.constraints @ self.null, self.constraints)
 
     def marginal_variances(self) -> Float[Array, " n"]:
         """The diagonal of P G^-1 P^T: the variances given C (x - loc) = 0. Cost: k solves more."""
-        level = jnp.linalg.solve(self.constraints @ self.null, self.constraints)  # P = I - N level
+        level = self._level
         W = self.factor.solve(level.T)
         shared = jnp.sum(self.null * W, 1)
         own = jnp.sum((self.null @ (level @ W)) * self.null, 1)
@@ -151,6 +147,23 @@ class IntrinsicGMRF(eqx.Module):
         `.condition(B, y, t).constrain(field.constraints, field.constraints @ field.loc)`.
         """
         return given_observations(self, B, y, noise_precision)
+
+
+def null_space(plan: Plan, null: Any, constraints: Any) -> tuple[Any, Any]:
+    """N (n, k) and C (k, n), by default N^T, traced or not; `ValueError` for other shapes."""
+    null = null[:, None] if np.ndim(null) == 1 else null
+    C = null.T if constraints is None else constraints
+    if np.ndim(null) != 2 or np.shape(C) != np.shape(null)[::-1] or not np.size(C):
+        raise ValueError(
+            f"expected a null space of shape ({plan.n}, k) and constraints of shape "
+            f"(k, {plan.n}), k > 0; got {np.shape(null)} and {np.shape(C)}"
+        )
+    if null.shape[0] != plan.n:
+        raise ValueError(
+            f"expected a null space of shape ({plan.n}, k), a null space of {plan.n} rows; "
+            f"got shape {null.shape}"
+        )
+    return null, C
 
 
 def pins(C: Any) -> Int[np.ndarray, " k"]:

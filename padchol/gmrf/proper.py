@@ -82,7 +82,7 @@ class GMRF(eqx.Module):
     @property
     def mean(self) -> Float[Array, " n"]:
         """loc - A^-1 C^T (C A^-1 C^T)^-1 (C loc - e) (2.28)."""
-        return self._constrained(self.loc)
+        return self.on_plane(self.loc)
 
     def log_prob(self, x: Float[Array, "*batch n"]) -> Float[Array, "*batch"]:
         """The log density at x: (log |A| - n log 2 pi - (x - loc)^T A (x - loc)) / 2.
@@ -100,14 +100,13 @@ class GMRF(eqx.Module):
         white = jax.scipy.linalg.solve_triangular(held.chol, gap, lower=True)
         given = -(C.shape[0] * math.log(2 * math.pi) + white @ white) / 2
         size = jnp.abs(x) @ jnp.abs(C).T + jnp.abs(held.e)
-        miss = jnp.abs(x @ C.T - held.e) - OFF_CONSTRAINT * jnp.finfo(x.dtype).eps * size
-        on = jnp.all(miss <= 0, axis=-1) | jnp.isnan(value)  # a failure stays NaN
+        on = is_rounding(x @ C.T - held.e, size, x) | jnp.isnan(value)  # a failure stays NaN
         density = value + held.log_determinant() / 2 - given
         return jnp.where(on, density, -jnp.inf)
 
     def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Float[Array, "*shape n"]:
         """Draws, for an explicit key; constraints by kriging (2.30)."""
-        return self._constrained(self.loc + self.factor.sample(key, shape))
+        return self.on_plane(self.loc + self.factor.sample(key, shape))
 
     def marginal_variances(self) -> Float[Array, " n"]:
         """The diagonal of the covariance (2.29), by the selected inverse."""
@@ -151,7 +150,8 @@ class GMRF(eqx.Module):
         none = lambda x: x is None
         return eqx.tree_at(lambda g: g.constraint, self, held, is_leaf=none)
 
-    def _constrained(self, x: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
+    def on_plane(self, x: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
+        """x moved onto the plane C x = e by kriging, where there are constraints (2.30)."""
         if self.constraint is None:
             return x
         held = self.constraint
@@ -176,6 +176,13 @@ def given_observations(field: Any, B: Any, y: Any, noise_precision: Any) -> GMRF
     pull = product.t_times(noise * (y - product.times(loc))).astype(loc.dtype)
     posterior = GMRF(plan, field.values + product(noise))
     return eqx.tree_at(lambda g: g.loc, posterior, loc + posterior.factor.solve(pull))
+
+
+def is_rounding(miss: Float[Array, "*batch c"], size: Float[Array, "*batch c"], of: Array) -> Array:
+    """Whether what C x misses e by is no more than rounding of terms of that size, in the type of
+    the points `of`."""
+    eps = jnp.finfo(jnp.result_type(of)).eps
+    return jnp.all(jnp.abs(miss) <= OFF_CONSTRAINT * eps * size, axis=-1)
 
 
 def points(field: Any, x: Any) -> Float[Array, "*batch n"]:

@@ -75,11 +75,6 @@ class _Field(Distribution):
         """The field of one precision, with mean zero."""
         raise NotImplementedError
 
-    def _drawn(self, field: Any, x: Float[Array, "k n"]) -> Float[Array, "k n"]:
-        """Draws of the field from draws of N(0, A^-1) of what it has factored."""
-        del field
-        return x
-
     @validate_sample
     def log_prob(self, value: Float[Array, "*batch n"], intermediates: Any = None) -> Array:
         """(log |A| - r log 2 pi - (x - loc)^T A (x - loc)) / 2: r the rank, |A| as of the field."""
@@ -99,7 +94,7 @@ class _Field(Distribution):
         def draws(a, z):
             field = self._field(a)
             F = field.factor
-            return self._drawn(field, F.apply_Pt(F.solve_Lt(z.T)).T)
+            return field.on_plane(F.apply_Pt(F.solve_Lt(z.T)).T)
 
         return self.loc + self._each(draws, z)
 
@@ -203,15 +198,10 @@ class IntrinsicGMRF(_Field):
                 "expected a null space and constraints that are known when the model is traced "
                 "(numpy arrays)"
             )
-        null = np.asarray(null, float).reshape(np.shape(null)[0], -1)
-        C = null.T if constraints is None else np.atleast_2d(np.asarray(constraints, float))
-        if null.shape[0] != plan.n or C.shape != null.shape[::-1]:
-            raise ValueError(
-                f"expected a null space of shape ({plan.n}, k) and constraints of shape "
-                f"(k, {plan.n}); got {null.shape} and {C.shape}"
-            )
-        self.null, self.C = null, C
-        self._pins, self._reflections = gmrf.pins(C), reflections(C)
+        if constraints is not None:
+            constraints = np.atleast_2d(np.asarray(constraints, float))
+        self.null, self.C = gmrf.null_space(plan, np.asarray(null, float), constraints)
+        self._pins, self._reflections = gmrf.pins(self.C), reflections(self.C)
         super().__init__(plan, a, loc, validate_args)
 
     @dependent_property(event_dim=1)  # pyright: ignore
@@ -223,9 +213,6 @@ class IntrinsicGMRF(_Field):
         return gmrf.IntrinsicGMRF(
             self.plan, a, self.null, jnp.zeros((), a.dtype), constraints=self.C, pins=self._pins
         )
-
-    def _drawn(self, field: gmrf.IntrinsicGMRF, x: Float[Array, "k n"]) -> Float[Array, "k n"]:
-        return field.on_plane(x)
 
 
 @vmap_over.register

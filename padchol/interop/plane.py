@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float
 from numpyro.distributions import biject_to, constraints
 from numpyro.distributions.transforms import Transform
 
-from padchol.gmrf.proper import OFF_CONSTRAINT
+from padchol.gmrf.proper import is_rounding
 
 
 def reflections(C: Any) -> Float[np.ndarray, "k n"]:
@@ -39,8 +39,7 @@ class Plane(constraints.Constraint):
 
     def __call__(self, x: Float[Array, "*batch n"]) -> Bool[Array, "*batch"]:
         size = (jnp.abs(x) + jnp.abs(self.loc)) @ jnp.abs(self.C).T
-        rounding = OFF_CONSTRAINT * jnp.finfo(jnp.result_type(x)).eps * size
-        return jnp.all(jnp.abs((x - self.loc) @ self.C.T) <= rounding, axis=-1)
+        return is_rounding((x - self.loc) @ self.C.T, size, x)
 
     def feasible_like(self, prototype: Array) -> Array:
         return jnp.broadcast_to(self.loc, prototype.shape).astype(prototype.dtype)
@@ -71,15 +70,10 @@ class OntoPlane(Transform):
 
     def __call__(self, x: Float[Array, "*batch m"]) -> Float[Array, "*batch n"]:
         point = jnp.concatenate([jnp.zeros((*x.shape[:-1], len(self.plane.v)), x.dtype), x], -1)
-        for v in self.plane.v[::-1]:
-            point = point - (point @ v)[..., None] * v
-        return self.plane.loc + point
+        return self.plane.loc + _reflected(point, self.plane.v[::-1])
 
     def _inverse(self, y: Float[Array, "*batch n"]) -> Float[Array, "*batch m"]:
-        point = y - self.plane.loc
-        for v in self.plane.v:
-            point = point - (point @ v)[..., None] * v
-        return point[..., len(self.plane.v) :]
+        return _reflected(y - self.plane.loc, self.plane.v)[..., len(self.plane.v) :]
 
     def log_abs_det_jacobian(self, x: Array, y: Array, intermediates: Any = None) -> Array:
         return jnp.zeros(jnp.broadcast_shapes(x.shape[:-1], y.shape[:-1]), y.dtype)
@@ -95,6 +89,13 @@ class OntoPlane(Transform):
 
     def tree_flatten(self) -> tuple:
         return (self.plane,), (("plane",), {})
+
+
+def _reflected(x: Float[Array, "*batch n"], v: Float[Array, "k n"]) -> Float[Array, "*batch n"]:
+    """One reflection after the other."""
+    for each in v:
+        x = x - (x @ each)[..., None] * each
+    return x
 
 
 biject_to.register(Plane, OntoPlane)

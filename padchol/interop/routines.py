@@ -19,7 +19,7 @@ from padchol.factor import Factor, cholesky
 from padchol.numeric import values
 from padchol.plan import Plan
 
-CONSTANT = ("p", "", "d")
+CONSTANT = ("p", "", "d")  # what a factorisation gives, in this order
 
 
 @dataclass(frozen=True)

@@ -182,14 +182,11 @@ def _batch(operands, dims, *, what: Partial):
         merged = [as_columns(x, d, size) for x, d in vectors]
         (out,) = form_p.bind(*operands[:known], *merged, what=what)
         return [out.reshape(out.shape[0], size, -1)], [1]
-    own = any(d is not None for d in dims[tables : tables + 2])
-    moved = [
-        front_axis(x, d, size) if own or i >= tables + 2 else x
-        for i, (x, d) in enumerate(zip(operands, dims, strict=True))
-        if i >= tables
-    ]
+    own = any(d is not None for d in dims[tables : tables + 2])  # L and `a`, together or not at all
+    whole = tables if own else tables + 2
+    moved = [front_axis(x, d, size) for x, d in zip(operands[whole:], dims[whole:], strict=True)]
     more = replace(what, lead=(size, *what.lead), own=(own, *what.own))
-    return form_p.bind(*operands[:tables], *moved, what=more), [0]
+    return form_p.bind(*operands[:whole], *moved, what=more), [0]
 
 
 register_batch(form_p, _batch, lambda what: what.plan.num_leaves)

@@ -102,9 +102,10 @@ NAMED: dict[str, Callable[[Pattern], np.ndarray]] = {
 
 def candidates(pattern: Pattern) -> list[str]:
     """The orderings that "auto" compares by the predicted cost of their plans."""
-    names = ["metis"] * (importlib.util.find_spec("pymetis") is not None)
+    metis_found = importlib.util.find_spec("pymetis") is not None
+    names = ["metis"] * metis_found  # first: see `dissection_suffices`
     names.append("mmd")  # which orders all of a graph no larger than a leaf of the dissection
-    if LEAF < pattern.n <= (ND_BESIDE_METIS if len(names) > 1 else pattern.n):
+    if LEAF < pattern.n <= (ND_BESIDE_METIS if metis_found else pattern.n):
         names.append("nd")
     return names
 

@@ -169,10 +169,8 @@ def _sums(of_piece, begin, cut, of_run, amount) -> np.ndarray:
     end = np.cumsum(amount)
     start, moves = end - amount, int(amount.sum())
     records = np.zeros((capacity(moves, COARSE), MOVE), np.int32)
-    bounds = np.append(np.searchsorted(start, np.arange(0, moves, AT_ONCE)), end.size)
+    bounds = np.unique([*np.searchsorted(start, np.arange(0, moves, AT_ONCE)), end.size])
     for a, b in itertools.pairwise(bounds.tolist()):
-        if a == b:
-            continue
         at, first = amount[a:b], start[a:b] - start[a]
         part = records[start[a] : end[b - 1]]
         piece = np.repeat(begin[a:b] - first.astype(np.int32), at)

@@ -1,7 +1,6 @@
 """One front among its tables, and the moves between its update and its ancestors.
 
-A kernel works on one front in place: kernel(front, (storage, scratch), leaves), where the
-storage starts at `offset` (of its member of a batch) and leaves are (array, offset).
+A kernel works on one front in place: kernel(front, (storage, scratch), leaves).
 """
 
 from __future__ import annotations
