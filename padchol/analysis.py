@@ -10,9 +10,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from padchol.facts import Facts
 from padchol.plan import FORMAT, Plan, fingerprint
 from padchol.progress import Progress
-from padchol.report import Facts, counted
+from padchol.report import counted
 from padchol.symbolic import ordering, supernodes, tables
 from padchol.symbolic import pattern as patterns
 from padchol.symbolic.costs import CostModel, padded_shape

@@ -6,11 +6,11 @@ import hashlib
 from typing import Any
 
 import equinox as eqx
-import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from padchol.report import Facts, report
+from padchol.facts import Facts
+from padchol.report import report
 from padchol.symbolic import pattern as patterns
 from padchol.symbolic.exact import exact_supernodes, full_pattern
 from padchol.symbolic.layout import Layout
@@ -38,9 +38,9 @@ class Plan(eqx.Module):
     cols: Int[np.ndarray, " nnz"]
     table: Int[np.ndarray, " table"]
     copy_places: Int[np.ndarray, " nnz"]
+    facts: Facts
     layout: Layout = eqx.field(static=True)
     nnz: int = eqx.field(static=True)  # canonical values: one a symmetric pair, and the diagonal
-    facts: Facts = eqx.field(static=True)
 
     @property
     def n(self) -> int:
@@ -50,24 +50,17 @@ class Plan(eqx.Module):
     @property
     def stats(self) -> dict[str, Any]:
         """Counted facts: nnz_L, flops, padded flops, levels, bins, bytes, ordering, seconds."""
-        return dict(self._known.items)
+        return self.facts.items
 
     @property
     def nnz_L(self) -> int:
         """Entries of L, its diagonal included, relaxation zeros not."""
-        return self._known.items["nnz_L"]
+        return self.facts.items["nnz_L"]
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the plan's contents: see `fingerprint`."""
-        return self._known.fingerprint
-
-    @property
-    def _known(self) -> Facts:
-        """The facts, which a program that reads them while it is traced depends on."""
-        if isinstance(self.table, jax.core.Tracer):
-            self.facts.depended_on = True
-        return self.facts
+        return self.facts.fingerprint
 
     @property
     def pattern(self) -> Pattern:

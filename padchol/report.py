@@ -2,37 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from padchol.facts import SIZE
 from padchol.symbolic.etree import heights
 from padchol.symbolic.layout import Layout, rounded
 from padchol.symbolic.supernodes import Supernodes, ramp
 
 if TYPE_CHECKING:
     from padchol.plan import Plan
-
-
-class Facts:
-    """Name to value, for people, and the fingerprint.
-
-    Facts of different plans compare equal, so that one compiled program may serve them all, until
-    one of them was read by a program that was traced: it then depends on them.
-    """
-
-    def __init__(self, items: dict[str, Any], fingerprint: str):
-        self.items, self.fingerprint, self.depended_on = dict(items), fingerprint, False
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Facts):
-            return False
-        free = not (self.depended_on or other.depended_on)
-        return free or self.fingerprint == other.fingerprint
-
-    def __hash__(self) -> int:
-        return 0
 
 
 def counted(
@@ -67,7 +49,7 @@ def counted(
         "shapes": [[b.W, b.M, b.C, b.chunks] for b in layout.bins],
         "supernodes": int(w.size),
         "fronts": int(relaxed.width.size),
-        "bytes": int(sum(array.nbytes for array in arrays.values())),
+        "bytes": int(sum(array.nbytes for array in arrays.values())) + 4 * SIZE,
         "cost": cost,
         "ordering": name,
         "seconds": time.perf_counter() - started,
@@ -98,7 +80,12 @@ def report(plan: Plan) -> str:
             f"flops {f['flops'] / max(f['padded_flops'], 1):.0%}",
         ),
         ("tables", f"{f['bytes']:,} bytes"),
-        ("ordering", f"{f['ordering']} ({f['seconds']:.3f} s)"),
+        ("ordering", f["ordering"] + _took(f["seconds"])),
         ("fingerprint", plan.fingerprint[:16]),
     ]
     return "padchol plan\n" + "\n".join(f"  {name:<19}{value}" for name, value in rows)
+
+
+def _took(seconds: float) -> str:
+    """The time of an analysis, where the plan did not come out of a JAX function."""
+    return "" if math.isnan(seconds) else f" ({seconds:.3f} s)"

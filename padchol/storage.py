@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from padchol.errors import PlanFileError
+from padchol.facts import Facts
 from padchol.plan import FORMAT, Plan, fingerprint
-from padchol.report import Facts
 from padchol.symbolic.layout import BinLayout, Blocks, Layout, Section, Tiles
 
 ARRAYS = ("perm", "rows", "cols", "table", "copy_places")

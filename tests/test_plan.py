@@ -160,7 +160,7 @@ def test_copies_and_pickles_are_equal(S):
 
 def test_a_plan_is_a_pytree_of_integer_tables():
     leaves = jax.tree.leaves(analyze(GRID, "mmd"))
-    assert len(leaves) == 5
+    assert len(leaves) == 6
     assert all(isinstance(x, np.ndarray) and x.dtype == np.int32 for x in leaves)
 
 
