@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 import scipy.sparse as sp
+from jax import lax
 from jaxtyping import Array, Float, Int
 
 from padchol.errors import NOT_POSITIVE_DEFINITE, NotPositiveDefiniteError
+from padchol.methods import WithMethods
 from padchol.numeric import factorise as numeric
 from padchol.numeric.logdet import log_determinant
+from padchol.numeric.pivots import with_derivatives, without_derivatives
 from padchol.numeric.selinv import selected_inverse
 from padchol.numeric.solve import solve_half, solve_system
 from padchol.numeric.values import (
+    as_shape,
     check_values,
     diagonal_places,
     multiply,
@@ -28,7 +32,7 @@ from padchol.numeric.values import (
 from padchol.plan import Plan
 
 
-class Factor(eqx.Module):
+class Factor(WithMethods):
     """L with L L^T = A[p][:, p], p = plan.perm, and everything that follows from it.
 
     A pytree: carry it through jit, vmap, scan, cond; save it. It is made by `cholesky`. Every
@@ -36,13 +40,26 @@ class Factor(eqx.Module):
     where an off-diagonal value counts for both entries of its symmetric pair. `info` is 0, or
     1 + the index (user's numbering) of the first pivot that was not positive; every output is then
     NaN.
+
+    A Factor that `vmap` has given holds a batch. Its methods are those of one matrix: call them
+    inside a vmap, as in `jax.vmap(lambda F: F.logdet())(F)`; outside they raise `ValueError`.
     """
 
     plan: Plan
     values: Float[Array, " nnz"]
-    panels: Float[Array, " panels"]
+    panels: Float[Array, " panels"]  # L as it is stored, see `to_csc`; derivatives are NaN
     info: Int[Array, ""]
-    pivots: Float[Array, " n"]  # diag(L), in the plan's order
+    pivots: Float[Array, " n"]  # diag(L), in the plan's order; differentiable
+
+    def _check_one(self) -> None:
+        """Raise for a batch outside of its vmap: sums over members would be plausible numbers."""
+        expected = (self.plan.nnz,)
+        if self.values.shape != expected:
+            raise ValueError(
+                f"expected the Factor of one matrix, with values of shape {expected}; got a batch "
+                f"of shape {self.values.shape}. Call its methods inside a vmap, as in "
+                "jax.vmap(lambda F: F.logdet())(F)"
+            )
 
     def _poisoned(self, x: Array) -> Array:
         """x, or NaN throughout where the factorisation failed."""
@@ -50,6 +67,7 @@ class Factor(eqx.Module):
 
     def _columns(self, b: Any, what: str = "a right-hand side") -> tuple[Array, bool]:
         """b as (n, k), promoted with the values, and whether it was one column."""
+        self._check_one()
         b = real_array(b, what)
         n = self.plan.n
         if b.ndim not in (1, 2) or b.shape[0] != n:
@@ -83,7 +101,8 @@ class Factor(eqx.Module):
 
     def _half(self, up: bool, b: Any) -> Array:
         columns, single = self._columns(b)
-        return self._shaped(solve_half(self.plan, up, self.values, self.panels, columns), single)
+        x = solve_half(self.plan, up, self.values, self.panels, columns)
+        return self._shaped(x, single)
 
     def apply_P(self, b: Any) -> Array:
         """b[plan.perm]: from the user's order to the plan's."""
@@ -105,18 +124,21 @@ class Factor(eqx.Module):
 
         Its gradient is the selected inverse, off-diagonal entries counted twice: one down sweep.
         """
-        found = log_determinant(self.plan, self.values, self.panels, self.pivots)
-        return self._poisoned(found)
+        self._check_one()
+        held = (self.panels, self.pivots)
+        return self._poisoned(log_determinant(self.plan, self.values, *held))
 
-    def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Float[Array, "*shape n"]:
+    def sample(self, key: Array, shape: int | tuple[int, ...] = ()) -> Float[Array, "*shape n"]:
         """Draws of N(0, A^-1): P^T L^-T z with z standard normal, for an explicit key."""
-        n, count = self.plan.n, int(np.prod(shape))
+        shape = as_shape(shape)
+        n, count = self.plan.n, math.prod(shape)
         z = jax.random.normal(key, (*shape, n), self.values.dtype)
         x = self.apply_Pt(self.solve_Lt(z.reshape(count, n).T))
         return x.T.reshape((*shape, n))
 
     def selected_inverse(self) -> Float[Array, " nnz"]:
         """The entries of A^-1 on the pattern of A, in canonical order. Cost: one down sweep."""
+        self._check_one()
         return self._poisoned(selected_inverse(self.plan, self.values, self.panels))
 
     def marginal_variances(self) -> Float[Array, " n"]:
@@ -127,6 +149,7 @@ class Factor(eqx.Module):
         """L as a scipy CSC array, lower triangular, in the plan's order. On the host."""
         from padchol.export import lower_factor
 
+        self._check_one()
         return lower_factor(self)
 
 
@@ -141,18 +164,21 @@ def cholesky(plan: Plan, a: Any, *, throw: bool = False) -> Factor:
         raise TypeError(f"expected a Plan, as made by padchol.analyze; got {type(plan).__name__}")
     a = check_values(plan, a)
     panels, pivots, info = numeric.factorise(plan, a)
-    factor = Factor(plan, a, panels, info, pivots)
+    pivots = with_derivatives(plan, a, panels, pivots)
+    factor = Factor(plan, a, without_derivatives(a, panels), info, pivots)
     return _checked(factor) if throw else factor
 
 
 def _checked(factor: Factor) -> Factor:
     """Raise where the factorisation failed."""
-    if isinstance(factor.info, jax.core.Tracer):
+    info = lax.stop_gradient(factor.info)
+    if isinstance(info, jax.core.Tracer):
         where = lambda f: (f.panels, f.pivots)
-        found = eqx.error_if(where(factor), factor.info != 0, NOT_POSITIVE_DEFINITE)
+        found = eqx.error_if(where(factor), info != 0, NOT_POSITIVE_DEFINITE)
         return eqx.tree_at(where, factor, found)
-    if int(factor.info) == 0:
+    if int(info) == 0:
         return factor
     from padchol.export import pivot_squared
 
-    raise NotPositiveDefiniteError(int(factor.info) - 1, pivot_squared(factor))
+    constant = lax.stop_gradient(factor)  # known numbers, where the values are differentiated
+    raise NotPositiveDefiniteError(int(info) - 1, pivot_squared(constant))

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from padchol.facts import Facts
+from padchol.methods import WithMethods
 from padchol.report import report
 from padchol.symbolic import pattern as patterns
 from padchol.symbolic.exact import exact_supernodes, full_pattern
@@ -19,7 +20,7 @@ from padchol.symbolic.pattern import Pattern
 FORMAT = 5  # of the fingerprint and of saved files: raised when tables change their meaning
 
 
-class Plan(eqx.Module):
+class Plan(WithMethods):
     """The analysis of one pattern: index tables (arrays, traced) and shape facts (static).
 
     With p = perm: L L^T = A[p][:, p]. Entry k of the canonical values is A[rows[k], cols[k]] *and*

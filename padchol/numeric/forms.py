@@ -29,6 +29,7 @@ from padchol.numeric.members import register_lowerings
 from padchol.numeric.primitives import (
     as_columns,
     compile_eager_calls,
+    from_columns,
     front_axis,
     over_axes,
     register_batch,
@@ -178,10 +179,10 @@ def _batch(operands, dims, *, what: Partial):
     known = tables + 2 + what.directions
     size = next(x.shape[d] for x, d in zip(operands, dims, strict=True) if d is not None)
     if not what.lead and what.out != VALUES and all(d is None for d in dims[:known]):
-        vectors = zip(operands[known:], dims[known:], strict=True)
+        vectors = list(zip(operands[known:], dims[known:], strict=True))
         merged = [as_columns(x, d, size) for x, d in vectors]
         (out,) = form_p.bind(*operands[:known], *merged, what=what)
-        return [out.reshape(out.shape[0], size, -1)], [1]
+        return [from_columns(out, size, front_axis(*vectors[0], size).shape[-1])], [1]
     own = any(d is not None for d in dims[tables : tables + 2])  # L and `a`, together or not at all
     whole = tables if own else tables + 2
     moved = [front_axis(x, d, size) for x, d in zip(operands[whole:], dims[whole:], strict=True)]

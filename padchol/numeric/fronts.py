@@ -23,6 +23,7 @@ from padchol.numeric.chunks import from_chunks, to_chunks
 from padchol.numeric.primitives import (
     as_columns,
     compile_eager_calls,
+    from_columns,
     front_axis,
     over_axes,
     register_batch,
@@ -220,7 +221,7 @@ def _batch_columns(table, operands: Sequence, dims, what: Derivative, size: int)
         for x, d, base in zip(operands, dims, what.bases, strict=True)
     ]
     out = fronts_p.bind(table, *merged, what=replace(what, spec=replace(what.spec, k=size * k)))
-    return [x.reshape(-1, size, k) for x in out], [1] * len(out)
+    return [from_columns(x, size, k) for x in out], [1] * len(out)
 
 
 register_batch(fronts_p, _batch, lambda what: 1)

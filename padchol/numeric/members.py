@@ -24,6 +24,7 @@ from padchol.numeric import fronts
 from padchol.numeric.primitives import (
     as_columns,
     compile_eager_calls,
+    from_columns,
     over_axes,
     register_batch,
 )
@@ -110,7 +111,7 @@ def _batch(operands, dims, *, what: Batch):
     size = next(x.shape[0] for x, d in zip(moved, dims, strict=True) if d is not None)
     if what.computation.columns and not what.lead and not any(mask[:-1]):
         (out,) = members_p.bind(*moved[:-1], as_columns(moved[-1], 0, size), what=what)
-        return [out.reshape(out.shape[0], size, -1)], [1]
+        return [from_columns(out, size, moved[-1].shape[-1])], [1]
     more = replace(what, lead=(size, *what.lead), has=(mask, *what.has))
     out = members_p.bind(*moved, what=more)
     return out, [0] * len(out)

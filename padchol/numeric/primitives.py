@@ -23,6 +23,11 @@ def as_columns(x: jax.Array, d: int | None, size: int) -> jax.Array:
     return x.reshape(x.shape[0], -1)
 
 
+def from_columns(x: jax.Array, size: int, k: int) -> jax.Array:
+    """The inverse, with the batch axis behind the rows."""
+    return x.reshape(x.shape[0], size, k)
+
+
 def over_axes(f: Callable, has: Sequence[Sequence[bool]], one_by_one: bool) -> Callable:
     """f over batch axes, outermost first: has of each, which of its arguments have it in front."""
     for mask in reversed(has):
@@ -42,13 +47,21 @@ def _one_by_one(f: Callable, mask: Sequence[bool], *arrays):
 
 
 def compile_eager_calls(primitive: Primitive) -> None:
-    """Outside of jit, a primitive is compiled once for each of its parameters `what`."""
+    """Outside of jit, a primitive is compiled once for each of its parameters `what`.
+
+    Under `jax.disable_jit` and `jax.debug_nans` as well, which would run it operation by operation:
+    a primitive is one program, and binding it anew would not end.
+    """
 
     @functools.lru_cache(maxsize=256)
     def compiled(what):
         return jax.jit(functools.partial(primitive.bind, what=what))
 
-    primitive.def_impl(lambda *operands, what: compiled(what)(*operands))
+    def implementation(*operands, what):
+        with jax.disable_jit(False), jax.debug_nans(False), jax.debug_infs(False):
+            return compiled(what)(*operands)
+
+    primitive.def_impl(implementation)
 
 
 def register_batch(primitive: Primitive, rule: Callable, tables: Callable[..., int]) -> None:

@@ -5,6 +5,7 @@ All maps here are linear, made of JAX's own indexing, and so differentiable to a
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import jax.numpy as jnp
@@ -117,6 +118,14 @@ def check_values(plan: Plan, a: Any) -> Array:
             f"got shape {a.shape}"
         )
     return a
+
+
+def as_shape(shape: Any) -> tuple[int, ...]:
+    """A shape, of which one axis may be given by its length, as numpy takes it."""
+    try:
+        return (operator.index(shape),)
+    except TypeError:
+        return tuple(operator.index(size) for size in shape)
 
 
 def real_array(x: Any, what: str) -> Array:

@@ -38,7 +38,7 @@ def forward(front: Front, carry, leaves):
         moved = loop(0, front.quads, product, jnp.zeros((QUAD, k), b.dtype))
         for q, row in enumerate(rows(front, t)):
             at = (row, front.column)
-            b = put(b, get(b, at, (1, k)) + moved[q], at)
+            b = put(b, get(b, at, (1, k)) + moved[q : q + 1], at)
         return b
 
     y = loop(0, front.quads, solve, y)
