@@ -21,11 +21,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad
 
-from padchol.numeric.members import register_lowerings
+from padchol.numeric.devices import alike, lead_of, like
+from padchol.numeric.members import axes_of, register_lowerings
 from padchol.numeric.primitives import (
     as_columns,
     compile_eager_calls,
@@ -80,7 +80,8 @@ class Partial:
         """The inverse of `split`, and the array."""
         given = [v for i, v in enumerate(vectors) if i != self.out]
         what = replace(self, directions=len(directions))
-        return form_p.bind(*tables, panels, a, *directions, *given, what=what)[0]
+        arrays = alike(panels, a, *directions, *given)
+        return form_p.bind(*tables, *arrays, what=what)[0]
 
     def led(self, a: jax.Array) -> jax.Array:
         """Values with all batch axes, where `a` may have some."""
@@ -119,17 +120,34 @@ def _derivative(f: Callable, direction) -> Callable:
     return lambda a: jax.jvp(f, (a,), (direction,))[1]
 
 
+def _axes(operands, what: Partial, **_):
+    tables = what.plan.num_leaves
+    own = [axis for axis, has in enumerate(what.own) if has]
+    columns = what.out != VALUES
+    taken = [axes_of((), x.ndim) for x in operands[:tables]]
+    taken += [axes_of(own, x.ndim) for x in operands[tables : tables + 2]]
+    every = range(len(what.lead))
+    for i, x in enumerate(operands[tables + 2 :]):
+        taken.append(axes_of(every, x.ndim, columns and i >= what.directions))
+    return taken, [axes_of(every, len(_shape(operands, what)), columns)]
+
+
+def _shape(operands, what: Partial) -> tuple[int, ...]:
+    _, _, a, _, vectors = what.split(operands)
+    if what.out == VALUES:
+        return (*what.lead, a.shape[-1])
+    return next(v for v in vectors if v is not None).shape
+
+
 compile_eager_calls(form_p)
-register_lowerings(form_p, _compute)
+register_lowerings(form_p, _compute, _axes)
 
 
 @form_p.def_abstract_eval
 def _abstract(*operands, what: Partial):
-    _, _, a, _, vectors = what.split(operands)
-    if what.out == VALUES:
-        return [ShapedArray((*what.lead, a.shape[-1]), a.dtype)]
-    other = next(v for v in vectors if v is not None)
-    return [ShapedArray(other.shape, a.dtype)]
+    a = operands[what.plan.num_leaves + 1]
+    lead = lead_of(operands, _axes(operands, what)[0], len(what.lead))
+    return [like(a, _shape(operands, what), a.dtype, lead)]
 
 
 def _jvp(primals, tangents, *, what: Partial):

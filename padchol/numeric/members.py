@@ -8,6 +8,7 @@ fronts are taken in chunks, members are folded into these instead: see `sweep`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,9 +19,10 @@ import jax.numpy as jnp
 from jax import lax
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
-from jax.interpreters import mlir
+from jax.interpreters import ad, mlir
 
 from padchol.numeric import fronts
+from padchol.numeric.devices import alike, lead_of, like, lowering
 from padchol.numeric.primitives import (
     as_columns,
     compile_eager_calls,
@@ -36,14 +38,18 @@ members_p.multiple_results = True
 
 @dataclass(frozen=True)
 class Computation:
-    """f(plan, *arrays) -> arrays, without derivatives; shapes(plan, *arrays) of what it gives.
+    """f(plan, *arrays) -> arrays; shapes(plan, *arrays) of what it gives.
 
     columns: whether the last operand is (n, k) and the only result its image, column by column.
+    moved: what makes it differentiable, a solve x = A^-1 b that is linear and symmetric in the last
+    operand b: moved(plan, dots, x) is -dA x for the tangents of all other operands, which are None
+    where there is none. Without it results are constants.
     """
 
     f: Callable[..., Sequence[jax.Array]]
     shapes: Callable[..., Sequence[ShapedArray]]
     columns: bool = False
+    moved: Callable[..., jax.Array] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,9 +67,12 @@ class Batch:
 
 
 def call(computation: Computation, plan: Plan, *arrays: jax.Array) -> Sequence[jax.Array]:
-    """f(plan, *arrays) of a computation, batched as said above; without derivatives."""
+    """f(plan, *arrays) of a computation, batched as said above."""
     tables, tree = jax.tree.flatten(plan)
-    return members_p.bind(*tables, *map(lax.stop_gradient, arrays), what=Batch(computation, tree))
+    if computation.moved is None:
+        arrays = tuple(map(lax.stop_gradient, arrays))
+    arrays = alike(*arrays)
+    return members_p.bind(*tables, *arrays, what=Batch(computation, tree))
 
 
 def elsewhere(plan: Plan) -> bool:
@@ -75,11 +84,21 @@ def on_cpu(plan: Plan) -> bool:
     return fronts.TILED or elsewhere(plan)
 
 
-def register_lowerings(primitive: Primitive, compute: Callable) -> None:
-    """compute(*operands, one_by_one: of a plan, **parameters): for CPUs, and elsewhere."""
+def register_lowerings(primitive: Primitive, compute: Callable, axes: Callable) -> None:
+    """compute(*operands, one_by_one: of a plan, **parameters): for CPUs, and elsewhere; axes: the
+    batch axes of operands and results, see `devices.lowering`."""
     for one_by_one, platform in ((elsewhere, None), (on_cpu, "cpu")):
-        lowered = mlir.lower_fun(partial(compute, one_by_one=one_by_one), multiple_results=True)
-        mlir.register_lowering(primitive, lowered, platform=platform)
+        rule = lowering(partial(compute, one_by_one=one_by_one), axes)
+        mlir.register_lowering(primitive, rule, platform=platform)
+
+
+def axes_of(lead: Sequence[int], ndim: int, columns: bool = False) -> tuple:
+    """Which batch axis each axis of an array is, that has those of `lead` in front of its own; the
+    columns of a single matrix's vectors are one, too."""
+    inner: list = [None] * (ndim - len(lead))
+    if columns and not lead:
+        inner[-1] = 0
+    return (*lead, *inner)
 
 
 def _split(operands: Sequence, what: Batch) -> tuple[Plan, Sequence]:
@@ -92,17 +111,83 @@ def _compute(*operands, what: Batch, one_by_one: Callable[[Plan], bool]):
     return over_axes(partial(what.computation.f, plan), what.has, one_by_one(plan))(*arrays)
 
 
-compile_eager_calls(members_p)
-register_lowerings(members_p, _compute)
+def _axes(operands, what: Batch, **_):
+    tables, arrays = (operands[: what.plan.num_leaves], operands[what.plan.num_leaves :])
+    every, last = range(len(what.lead)), len(arrays) - 1
+    columns = what.computation.columns and not what.lead
+    taken = [axes_of((), x.ndim) for x in tables]
+    for i, x in enumerate(arrays):
+        lead = [axis for axis in every if what.has[axis][i]]
+        taken.append(axes_of(lead, x.ndim, columns and i == last))
+    return taken, [axes_of(every, x.ndim, columns) for x in _results(operands, what)]
 
 
-@members_p.def_abstract_eval
-def _abstract(*operands, what: Batch):
+def _results(operands, what: Batch) -> list[ShapedArray]:
     plan, arrays = _split(operands, what)
     axes = [sum(mask[i] for mask in what.has) for i in range(len(arrays))]
     own = [ShapedArray(x.shape[k:], x.dtype) for x, k in zip(arrays, axes, strict=True)]
     found = what.computation.shapes(plan, *own)
     return [ShapedArray((*what.lead, *x.shape), x.dtype) for x in found]
+
+
+compile_eager_calls(members_p)
+register_lowerings(members_p, _compute, _axes)
+
+
+@members_p.def_abstract_eval
+def _abstract(*operands, what: Batch):
+    lead = lead_of(operands, _axes(operands, what)[0], len(what.lead))
+    return [like(operands[-1], x.shape, x.dtype, lead) for x in _results(operands, what)]
+
+
+def _jvp(primals, tangents, *, what: Batch):
+    """dx = A^-1 (db - dA x): another solve."""
+    (x,) = members_p.bind(*primals, what=what)
+    tables, leaves = what.plan.num_leaves, primals[: what.plan.num_leaves]
+    plan = jax.tree.unflatten(what.plan, leaves)
+    dots = [None if type(dot) is ad.Zero else dot for dot in tangents[tables:]]
+    terms = []
+    if any(dot is not None for dot in dots[:-1]):
+        moving = [i for i, dot in enumerate(dots[:-1]) if dot is not None]
+
+        def moved(*given):
+            every = [None] * (len(dots) - 1)
+            for i, dot in zip(moving, given, strict=False):
+                every[i] = dot
+            return what.computation.moved(plan, every, given[-1])
+
+        has = [(*(mask[i] for i in moving), True) for mask in what.has]
+        terms.append(over_axes(moved, has, False)(*(dots[i] for i in moving), x))
+    if dots[-1] is not None:
+        terms.append(_led(dots[-1], what))
+    return [x], _solve(functools.reduce(jnp.add, terms), primals[:-1], what)
+
+
+def _transpose(cotangents, *operands, what: Batch):
+    """A^-1 is symmetric: the cotangent of b is the solution for that of x."""
+    found = operands[-1]
+    assert ad.is_undefined_primal(found)
+    assert not any(map(ad.is_undefined_primal, operands[:-1]))
+    (pulled,) = _solve(ad.instantiate_zeros(cotangents[0]), operands[:-1], what)
+    repeated = [axis for axis, mask in enumerate(what.has) if not mask[-1]]
+    return [None] * (len(operands) - 1) + [jnp.sum(pulled, repeated) if repeated else pulled]
+
+
+def _solve(b, others, what: Batch):
+    """The computation for a last operand that has all batch axes."""
+    has = tuple((*mask[:-1], True) for mask in what.has)
+    return members_p.bind(*others, b, what=replace(what, has=has))
+
+
+def _led(b: jax.Array, what: Batch) -> jax.Array:
+    """The last operand with all batch axes."""
+    own = b.shape[sum(mask[-1] for mask in what.has) :]
+    some = [size if mask[-1] else 1 for size, mask in zip(what.lead, what.has, strict=True)]
+    return jnp.broadcast_to(b.reshape(*some, *own), (*what.lead, *own))
+
+
+ad.primitive_jvps[members_p] = _jvp
+ad.primitive_transposes[members_p] = _transpose
 
 
 def _batch(operands, dims, *, what: Batch):

@@ -102,13 +102,19 @@ def solve_half(plan: Plan, up: bool, a: Array, panels: Panels, b: Float[Array, "
     return partial(BILINEAR, plan, a, panels, vectors, out).astype(b.dtype)
 
 
-def _solved(plan: Plan, panels: Panels, b: Array) -> list[Array]:
+def _solved(plan: Plan, a: Array, panels: Panels, b: Array) -> list[Array]:
+    del a
     stored = to_pivots(plan, permute(plan, b.astype(panels.dtype)))
     x = apply(BACKWARD, plan, apply(FORWARD, plan, stored, panels), panels)
     return [unpermute(plan, from_pivots(plan, x)).astype(b.dtype)]
 
 
-SOLVE = Computation(_solved, lambda plan, panels, b: [b], columns=True)
+def _moved(plan: Plan, dots: Sequence, x: Array) -> Array:
+    """-dA x"""
+    return -multiply(plan, dots[0].astype(x.dtype), x)
+
+
+SOLVE = Computation(_solved, lambda plan, a, panels, b: [b], columns=True, moved=_moved)
 
 
 @jax.jit
@@ -116,14 +122,6 @@ def solve_system(plan: Plan, a: Array, panels: Panels, b: Float[Array, "n k"]):
     """x = A^-1 b, user's order, in the type of b.
 
     The tangent is another solve, dx = A^-1 (db - dA x), and so is the adjoint: b_bar = A^-1 x_bar,
-    a_bar from -b_bar x^T. JAX's `custom_linear_solve` makes that rule, to every order, from the
-    product with A; the sweeps are only its way of solving.
+    a_bar from -b_bar x^T: to every order, and the sweeps are only a way of solving.
     """
-
-    def solve(_, b):
-        return call(SOLVE, plan, panels, b)[0]
-
-    def product(x):
-        return multiply(plan, a, x).astype(b.dtype)
-
-    return lax.custom_linear_solve(product, b, solve, symmetric=True)
+    return call(SOLVE, plan, a, lax.stop_gradient(panels), b)[0]
