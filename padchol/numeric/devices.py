@@ -11,6 +11,7 @@ a whole, with the rule that its batch axes may be cut and nothing else.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ import jax
 from jax import lax
 from jax.core import ShapedArray
 from jax.experimental.custom_partitioning import custom_partitioning
+from jax.extend.core import Primitive
 from jax.interpreters import mlir
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec, use_abstract_mesh
 
@@ -85,10 +87,18 @@ def lowering(compute: Callable, partition: Callable) -> Callable:
     return rule
 
 
+def knows_devices(primitive: Primitive) -> None:
+    """Have JAX name the devices of a program that holds the primitive, as it does for
+    `custom_partitioning` itself. There is no public way; without it batches are not cut."""
+    with contextlib.suppress(ImportError, AttributeError):
+        from jax._src.dispatch import prim_requires_devices_during_lowering as known
+
+        known.add(primitive)
+
+
 def _devices(ctx: Any) -> int:
     """How many devices XLA may cut this program for; one inside `shard_map`."""
-    context = ctx.module_context.axis_context
-    return getattr(context, "num_devices", None) or 1
+    return len(getattr(ctx.module_context.axis_context, "device_assignment", None) or ()) or 1
 
 
 def _partitioned(f: Callable, operands: Sequence, results: Sequence) -> Callable:

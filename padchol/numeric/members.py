@@ -22,7 +22,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, mlir
 
 from padchol.numeric import fronts
-from padchol.numeric.devices import alike, lead_of, like, lowering
+from padchol.numeric.devices import alike, knows_devices, lead_of, like, lowering
 from padchol.numeric.primitives import (
     as_columns,
     compile_eager_calls,
@@ -87,6 +87,7 @@ def on_cpu(plan: Plan) -> bool:
 def register_lowerings(primitive: Primitive, compute: Callable, axes: Callable) -> None:
     """compute(*operands, one_by_one: of a plan, **parameters): for CPUs, and elsewhere; axes: the
     batch axes of operands and results, see `devices.lowering`."""
+    knows_devices(primitive)
     for one_by_one, platform in ((elsewhere, None), (on_cpu, "cpu")):
         rule = lowering(partial(compute, one_by_one=one_by_one), axes)
         mlir.register_lowering(primitive, rule, platform=platform)
