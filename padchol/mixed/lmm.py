@@ -33,6 +33,7 @@ from padchol.analysis import analyze
 from padchol.assembly import Products
 from padchol.factor import Factor, cholesky
 from padchol.mixed.algebra import gram_blocks, orthonormal, quadratic
+from padchol.mixed.fixed import require_full_rank
 from padchol.mixed.optimise import NEAR, Minimum, minimise
 from padchol.mixed.report import Fit
 from padchol.mixed.terms import Effects, Random, design_matrix, tables
@@ -69,6 +70,7 @@ class LinearMixedModel(eqx.Module):
     names: tuple[str, ...] = eqx.field(static=True)
     n: int = eqx.field(static=True)
     reml: bool = eqx.field(static=True)
+    notes: tuple[str, ...] = eqx.field(static=True)
 
     def __init__(
         self,
@@ -78,6 +80,7 @@ class LinearMixedModel(eqx.Module):
         *,
         reml: bool = False,
         names: tuple[str, ...] = (),
+        notes: tuple[str, ...] = (),
         **analysis: Any,
     ):
         y, X = np.asarray(y, float), np.asarray(X, float)
@@ -85,8 +88,9 @@ class LinearMixedModel(eqx.Module):
             raise ValueError(f"expected y (n,) and X (n, p); got {y.shape} and {X.shape}")
         if not (np.isfinite(y).all() and np.isfinite(X).all()):
             raise ValueError("expected finite y and X; got NaN or infinity")
-        self.n, self.reml = y.size, reml
+        self.n, self.reml, self.notes = y.size, reml, tuple(notes)
         self.names = tuple(names) or tuple(f"x{c}" for c in range(X.shape[1]))
+        require_full_rank(X, self.names)
         self.effects, rows, codes = tables(self.n, random)
         _check_identified(self.effects, self.n)
         Z = sp.csc_array(design_matrix(self.effects, rows, codes, self.n))
@@ -239,5 +243,6 @@ def _fit(model: LinearMixedModel, found: Minimum, at: Any) -> Fit:
         terms=model.effects,
         criterion="REML criterion" if model.reml else "deviance",
         n=model.n,
+        notes=model.notes,
         minimum=found,
     )
