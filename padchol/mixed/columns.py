@@ -64,8 +64,9 @@ def complete(data: Any, needed: Iterable[str]) -> tuple[Any, list[str]]:
     return data[~lost], [f"{lost.sum()} of {len(data)} rows left out for missing values: {where}"]
 
 
-def usable(data: Any, alone: set[str], inside: set[str]) -> tuple[Any, list[str]]:
-    """The columns as numbers and factors without unused levels, and in words what was dropped.
+def usable(used: Any, data: Any, alone: set[str], inside: set[str]) -> tuple[Any, list[str]]:
+    """The columns of the rows used, as numbers and factors without unused levels, and in words
+    which levels of the data have no row there.
 
     Raises `ValueError` for a factor with one level, and for what is neither number nor label.
     """
@@ -73,16 +74,17 @@ def usable(data: Any, alone: set[str], inside: set[str]) -> tuple[Any, list[str]
 
     found, notes = {}, []
     for name in sorted(alone | inside):
-        column = plain(data[name])
+        column = plain(used[name])
         if column.dtype == bool and name not in inside:
             column = pandas.Series(pandas.Categorical(column))
+        if has_labels(column):
+            notes += unused_levels(name, Levels.of(used[name], name), data)
         if isinstance(column.dtype, pandas.CategoricalDtype):
-            notes += unused_levels(name, Levels.of(column, name))
             column = column.cat.remove_unused_categories()
         if name in alone:
             _check_covariate(name, column)
         found[name] = column
-    return pandas.DataFrame(found, index=pandas.RangeIndex(len(data))), notes
+    return pandas.DataFrame(found, index=pandas.RangeIndex(len(used))), notes
 
 
 def plain(column: Any) -> Any:
@@ -138,11 +140,16 @@ def design(text: str, data: Any) -> Matrix:
     return _finite(Matrix(np.asarray(made, float), names), data)
 
 
-def unused_levels(name: str, levels: Levels) -> list[str]:
-    """In words, which levels do not occur."""
-    if not levels.unused:
+def unused_levels(name: str, levels: Levels, data: Any) -> list[str]:
+    """In words, which levels of the data, or of the categorical, do not occur in the rows used."""
+    unused = list(levels.unused)
+    if not hasattr(data[name], "cat") and len(data) > len(levels):
+        used = set(levels.labels.tolist())
+        before = Levels.of(data[name].dropna(), name).labels.tolist()
+        unused = [label for label in before if label not in used]
+    if not unused:
         return []
-    return [f"levels of {name} that do not occur were dropped: {listed(map(str, levels.unused))}"]
+    return [f"levels of {name} that do not occur in the rows used: {listed(map(str, unused))}"]
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:

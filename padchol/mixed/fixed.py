@@ -20,7 +20,8 @@ from jaxtyping import Float
 from padchol.mixed.columns import listed
 
 EPS = float(np.finfo(float).eps)
-ROUNDING = 64.0  # exact dependencies computed in doubles leave up to 4 eps: tests/test_formula.py
+ROUNDING = 64.0  # of 1,500 random dependencies computed in doubles, or written with 15 digits, none
+# left more than 6.2; of as many independent sets of columns shifted by up to 1e5 none less than 3e4
 CLOSE = 1e-6  # of the spread of a column left by those before it: worth a remark
 SMALL = 1e-9  # of the largest summand: left out of the words for a dependency
 

@@ -8,8 +8,8 @@
     `my x`      a name that is no plain word
 
 The fixed part, and what stands before a bar, is read by formulaic: products a:b and a * b, powers
-(a + b)**2, factors C(x), Python such as I(x ** 2), log(x), np.sqrt(x). Strings, categoricals and
-booleans are factors, in treatment coding against their first level.
+(a + b)**2, factors C(x), Python such as I(x ** 2), log(x), np.sqrt(x). Strings, categoricals
+(ordered ones too) and booleans are factors, in treatment coding against their first level.
 
 A term is named by its group, or, where several terms have the same group, by its own text:
 "y ~ (1 | g) + (0 + x | g)" has the terms "(1 | g)" and "(0 + x | g)". A parameter is named by its
@@ -72,14 +72,14 @@ def frame(
     needed = {*alone, *inside, *groups, *columns, *([response] if response else [])}
     read.check_data(data, needed)
     used, notes = read.complete(data, needed)
-    table, more = read.usable(used, alone, inside)
+    table, more = read.usable(used, data, alone, inside)
     notes += more
     y, more = _response(left, response, used, table, labels)
     X = read.design(fixed, table)
     notes += more
     kept, more = full_rank(X.values, X.names, drop=drop)
     names = tuple(X.names[k] for k in kept)
-    random, last = _random_terms(bars, used, table, drop)
+    random, last = _random_terms(bars, used, data, table, drop)
     notes = dict.fromkeys([*notes, *more, *last])  # each once
     return Frame(y, X.values[:, kept], names, random, used, tuple(notes))
 
@@ -106,14 +106,14 @@ def _response(
 
 
 def _random_terms(
-    bars: list[tuple[str, str]], used: Any, table: Any, drop: bool
+    bars: list[tuple[str, str]], used: Any, data: Any, table: Any, drop: bool
 ) -> tuple[list[Random], list[str]]:
     """The terms, and what there is to say of them."""
     notes: list[str] = []
     levels: dict[str, Levels] = {}
     for _, group in bars:
         if group not in levels:
-            levels[group], more = _levels(used, group)
+            levels[group], more = _levels(used, data, group)
             notes += more
     terms = []
     for inner, group in bars:
@@ -130,12 +130,12 @@ def _random_terms(
     return terms, notes + _not_told_apart(terms)
 
 
-def _levels(used: Any, group: str) -> tuple[Levels, list[str]]:
+def _levels(used: Any, data: Any, group: str) -> tuple[Levels, list[str]]:
     """The levels of a group, a:b being the pairs that occur."""
     parts, notes = [], []
     for name in factors(group):
         parts.append(Levels.of(used[name], name))
-        notes += read.unused_levels(name, parts[-1])
+        notes += read.unused_levels(name, parts[-1], data)
     levels = parts[0] if len(parts) == 1 else Levels.pairs(parts)
     if levels.labels.size < 2:
         raise ValueError(
