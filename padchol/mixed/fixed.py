@@ -131,7 +131,8 @@ def _words(sizes: np.ndarray, c: np.ndarray, names: tuple[str, ...]) -> str:
     if len(large) > 6:
         return f"it is a combination of {listed([names[k] for k in large], 6)}"
     summands = [f"{'-' if c[k] < 0 else '+'} {_number(abs(c[k]))}{names[k]}" for k in large]
-    return "it is " + " ".join(summands).removeprefix("+ ")
+    text = " ".join(summands).removeprefix("+ ")
+    return "it is " + (f"-{text[2:]}" if text.startswith("- ") else text)
 
 
 def _number(value: float) -> str:
