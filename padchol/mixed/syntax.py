@@ -52,7 +52,8 @@ def split(formula: str) -> tuple[str, str, list[tuple[str, str]]]:
         if inside is None or sign == "-":
             got = piece if sign == "+" else f"- {piece}"
             raise ValueError(
-                f"expected a term (x | g) in parentheses, joined by a plus sign; got {got!r}"
+                f"expected a term (x | g) in parentheses; got {got!r}, and a plus sign is all that "
+                "may join such terms"
             )
         bars += _written_out(inside, piece)
     return left, fixed or "1", bars
