@@ -33,7 +33,6 @@ from padchol.analysis import analyze
 from padchol.assembly import Products
 from padchol.factor import Factor, cholesky
 from padchol.mixed.algebra import gram_blocks, orthonormal, quadratic
-from padchol.mixed.fixed import require_full_rank
 from padchol.mixed.optimise import NEAR, Minimum, minimise
 from padchol.mixed.report import Fit
 from padchol.mixed.terms import Effects, Random, design_matrix, tables
@@ -90,7 +89,6 @@ class LinearMixedModel(eqx.Module):
             raise ValueError("expected finite y and X; got NaN or infinity")
         self.n, self.reml, self.notes = y.size, reml, tuple(notes)
         self.names = tuple(names) or tuple(f"x{c}" for c in range(X.shape[1]))
-        require_full_rank(X, self.names)
         self.effects, rows, codes = tables(self.n, random)
         _check_identified(self.effects, self.n)
         Z = sp.csc_array(design_matrix(self.effects, rows, codes, self.n))
