@@ -84,8 +84,10 @@ def test_a_missing_cell_in_a_generalised_model():
     fit = model.fit()
     assert model.notes == fit.notes
     assert fit.deviance == pytest.approx(141.816361488, abs=2e-4)  # found 1e-4 below
-    errors = [0.753760126430, 0.275044310133, 0.275044613979, 0.275044821091, 0.388971775116]
-    np.testing.assert_allclose(fit.standard_errors[1:], errors[1:], rtol=2e-3)
+    # each cell has 26 counts in all, and contrasts of cells do not depend on the groups; R's Hessian
+    # by differences gives 0.27504 and 0.38897
+    errors = np.sqrt([2 / 26, 2 / 26, 2 / 26, 4 / 26])
+    np.testing.assert_allclose(fit.standard_errors[1:], errors, rtol=1e-4)
 
 
 @pytest.mark.slow

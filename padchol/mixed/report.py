@@ -25,8 +25,8 @@ class Fit(NamedTuple):
     terms: Effects
     criterion: str
     n: int
-    notes: tuple[str, ...]  # in words: rows and columns left out, what is success
     minimum: Minimum
+    notes: tuple[str, ...] = ()  # in words: rows and columns left out, what is success
 
     @property
     def converged(self) -> bool:
