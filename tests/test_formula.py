@@ -3,44 +3,14 @@
 Right values by R 4.2 with lme4 1.1.31 on `DATA`, written in R as the same expressions of i.
 """
 
-import re
-
 import numpy as np
 import pytest
+from formula_data import DATA, FLAG, MISSING_CELL, I, N, X
 
 from padchol import likelihoods, mixed
-from padchol.mixed.formula import split
-from padchol.mixed.syntax import factors
 
 pandas = pytest.importorskip("pandas")
 pytest.importorskip("formulaic", reason="formulas need formulaic")
-
-N = 60
-I = np.arange(N)
-X = np.cos(2.3 * I)
-FLAG = (I // 4) % 2 == 1
-DATA = pandas.DataFrame(
-    {
-        "y": np.sin(1.7 * I) + 0.3 * (I % 4) + 0.5 * (I % 5),
-        "x": X,
-        "a": np.array(["u", "v", "w"])[I % 3],
-        "b": np.array(["p", "q"])[(I // 3) % 2],
-        "g": I % 5,
-        "h": (I // 2) % 4,
-        "site": np.array(["s0", "s0:a"])[I % 2],
-        "sub": np.array(["a:b", "b"])[(I // 2) % 2],
-        "flag": FLAG,
-        "yn": np.where(np.sin(3 * I) + 0.4 * np.cos(I % 5 * 2) + 0.5 * X > 0, "yes", "no"),
-        "k": (I * 7 + I // 5) % 6 + (I % 5 == 2) * 3,
-        "two x": 2 * X + 3,
-    }
-)
-DATA["e"] = np.array([1.5, -2, 0.7, 3])[I % 4]
-DATA["z"] = DATA.y + DATA.e + 0.6 * FLAG
-DATA["f"] = pandas.Categorical(
-    np.array(["lo", "mid", "hi"])[(I * 5) % 3], ["none", "lo", "mid", "hi"]
-)
-MISSING_CELL = DATA[~((DATA.a == "w") & (DATA.b == "q"))]
 
 
 def terms(read):
@@ -84,8 +54,8 @@ def test_a_missing_cell_in_a_generalised_model():
     fit = model.fit()
     assert model.notes == fit.notes
     assert fit.deviance == pytest.approx(141.816361488, abs=2e-4)  # found 1e-4 below
-    # each cell has 26 counts in all, and contrasts of cells do not depend on the groups; R's Hessian
-    # by differences gives 0.27504 and 0.38897
+    # each cell has 26 counts in all, and contrasts of cells do not depend on the groups; R's
+    # Hessian by differences gives 0.27504 and 0.38897
     errors = np.sqrt([2 / 26, 2 / 26, 2 / 26, 4 / 26])
     np.testing.assert_allclose(fit.standard_errors[1:], errors, rtol=1e-4)
 
@@ -120,68 +90,6 @@ def test_unused_levels_are_dropped_and_named():
     read = mixed.frame("z ~ x + (x | f)", DATA)
     assert read.random[0].group.labels.tolist() == ["lo", "mid", "hi"]
     assert read.notes == fit.notes
-
-
-# ---- taken apart --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("formula", "left", "fixed", "bars"),
-    [
-        ("y ~ x + (x|g) - 1", "y", "x - 1", [("x", "g")]),
-        ("y ~ (x|g) - 1", "y", "-1", [("x", "g")]),
-        ("y ~ (1|g) -1 + x", "y", "-1 + x", [("1", "g")]),
-        ("y ~ 0 + x + (1|g)", "y", "0 + x", [("1", "g")]),
-        ("y ~ x - -1 + (x - 1|g)", "y", "x + 1", [("x - 1", "g")]),
-        ("y~x-z+(1|g)-w", "y", "x - z - w", [("1", "g")]),
-        ("y ~ ((1|g)) + (x + (1|h))", "y", "x", [("1", "g"), ("1", "h")]),
-        ("y ~\n  x\n + (1 +\n x | a\n / b)", "y", "x", [("1 + x", "a"), ("1 + x", "a:b")]),
-        ("`a ~ b` ~ `x|z` + (`x + 1` | `g/h`)", "`a ~ b`", "`x|z`", [("`x + 1`", "`g/h`")]),
-        ("y ~ I((x > 0) | (z > 0)) + (1|g)", "y", "I((x > 0) | (z > 0))", [("1", "g")]),
-        ("y ~ C(f, levels=['a|b', ')']) + (1|g)", "y", "C(f, levels=['a|b', ')'])", [("1", "g")]),
-        ("y ~ (1 | a:b / c)", "y", "1", [("1", "a:b"), ("1", "a:b:c")]),
-        ("y ~ (1 | `a b`/`c:d`)", "y", "1", [("1", "`a b`"), ("1", "`a b`:`c:d`")]),
-        ("y ~ (0 + x + `my z` || g)", "y", "1", [("0 + x", "g"), ("0 + `my z`", "g")]),
-        ("y ~ ({x + 1} || g)", "y", "1", [("1", "g"), ("0 + {x + 1}", "g")]),
-        ("y ~ 1", "y", "1", []),
-    ],
-)
-def test_formulas_are_taken_apart(formula, left, fixed, bars):
-    assert split(formula) == (left, fixed, bars)
-
-
-def test_names_of_a_group():
-    assert factors("`a:b` : c.d:`e f`") == ["a:b", "c.d", "e f"]
-
-
-@pytest.mark.parametrize(
-    ("formula", "message"),
-    [
-        ("y ~", "terms after the ~"),
-        ("y ~ x +", "a term after the last sign"),
-        ("y ~ x ~ z", "with one ~"),
-        (" ~ x", "with one ~"),
-        ("y ~ x - (1|g)", r"got '- \(1\|g\)', and a plus sign is all"),
-        ("y ~ x * (1|g)", r"got 'x \* \(1\|g\)'"),
-        ("y ~ (x | g | h)", r"a term \(x \| g\)"),
-        ("y ~ (x | (g | h))", r"a term \(x \| g\)"),
-        ("y ~ (1 | g + h)", r"joined by : or / .* got 'g \+ h'"),
-        ("y ~ (1 | my g)", "other names in backquotes"),
-        ("y ~ (1 | C(g))", "every column counts as a factor"),
-        ("y ~ x) + (1 | g", "matching parentheses"),
-        ("y ~ [x)", "matching parentheses"),
-        ("y ~ `x", "matching quotes"),
-        ("y ~ I(x^2)", r"powers written as \*\*"),
-        ("y ~ . + (1 | g)", "'.' for all others is not supported"),
-        ("cbind(s, n - s) ~ x", "expected one response.*'trials'"),
-        ("s | n ~ x", "expected one response.*'trials'"),
-        ("y - o ~ x", r"arithmetic of the response inside I\(...\); got 'y - o'"),
-        ("y^2 ~ x", r"arithmetic of the response inside I\(...\)"),
-    ],
-)
-def test_what_cannot_be_read_is_named(formula, message):
-    with pytest.raises(ValueError, match=message):
-        split(formula)
 
 
 # ---- the frame ----------------------------------------------------------------------------------
@@ -298,112 +206,3 @@ def test_terms_that_the_data_cannot_tell_apart():
     for formula in ("y ~ (x | g) + (1 | g)", "y ~ (1 | g) + (1 | same)"):
         (note,) = mixed.frame(formula, table).notes
         assert "both have Intercept for the same groups of rows" in note
-
-
-# ---- responses ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("response", "expected"),
-    [
-        (DATA.yn, DATA.yn == "yes"),
-        (pandas.Categorical(DATA.yn, ["yes", "no"]), DATA.yn == "no"),
-        (pandas.Categorical(DATA.yn, ["never", "no", "yes"]), DATA.yn == "yes"),
-        (pandas.Categorical(["yes"] * N, ["no", "yes"]), np.ones(N)),
-        (pandas.Categorical(I % 2 + 1), I % 2),
-        (FLAG, FLAG),
-        (pandas.array(FLAG, dtype="boolean"), FLAG),
-        (FLAG.astype(object), FLAG),
-    ],
-)
-def test_success_is_the_second_label(response, expected):
-    read = mixed.frame("hit ~ x + (1 | g)", DATA.assign(hit=response))
-    np.testing.assert_array_equal(read.y, expected)
-
-
-def test_labels_that_are_no_response():
-    with pytest.raises(ValueError, match=r"two levels in the response 'a'; got 3: 'u', 'v', 'w'"):
-        mixed.generalized("a ~ x + (1 | g)", DATA, likelihoods.binomial)
-    with pytest.raises(ValueError, match=r"two levels in the response 'one'; got 1: 'no'"):
-        mixed.generalized("one ~ x + (1 | g)", DATA.assign(one="no"), likelihoods.binomial)
-    for make in (
-        lambda: mixed.linear("yn ~ x + (1 | g)", DATA),
-        lambda: mixed.generalized("yn ~ x + (1 | g)", DATA, likelihoods.poisson),
-    ):
-        with pytest.raises(ValueError, match="expected numbers in the response 'yn'; got labels"):
-            make()
-
-
-# ---- what does not fit --------------------------------------------------------------------------
-
-TROUBLE = DATA.assign(
-    infinite=np.where(I == 3, np.inf, 1.0),
-    constant="u",
-    when=pandas.date_range("2020-01-01", periods=N),
-    complex=1j * I,
-)
-
-
-@pytest.mark.parametrize(
-    ("formula", "message"),
-    [
-        ("infinite ~ x + (1 | g)", "finite values of infinite; got inf in 1 of the 60 rows"),
-        ("y ~ infinite + (1 | g)", "finite values of infinite; got inf"),
-        ("y ~ x + (infinite | g)", "finite values of infinite; got inf"),
-        ("y ~ log(k) + (1 | g)", r"finite values of log\(k\); got -inf in 12 of"),
-        ("log(k) ~ x + (1 | g)", r"finite values of log\(k\); got -inf"),
-        ("y ~ constant + x", "two levels or more of the factor constant; got only 'u'"),
-        ("y ~ C(constant) + x", r"the term C\(constant\)"),
-        ("y ~ x + (1 | constant)", r"two levels or more in the group constant; got only \['u'\]"),
-        ("y ~ x + (0 | g)", "columns before the bar; got none"),
-        ("y ~ when", r"numbers or labels in the column 'when'; got datetime64.*\.dt\.days"),
-        ("y ~ complex", "numbers or labels in the column 'complex'; got complex128"),
-        ("when ~ x", "numbers in the column 'when'"),
-        ("y ~ age + (1 | herd)", r"expected columns \['herd'\] in the data"),
-        ("y ~ age + (1 | g)", r"expected columns \['age'\] in the data"),
-        ("y ~ poly(age, 2)", r"expected columns \['age'\] in the data"),
-        ("y ~ log(`my age`)", r"expected columns \['my age'\] in the data"),
-        ("y ~ factor(a)", "unknown function 'factor'.*C.x. makes a factor"),
-        ("y ~ log(a)", r"cannot evaluate 'log\(a\)'"),
-        ("y ~ 2 * x", "cannot read"),
-        ("y ~ I(x +)", "cannot read"),
-        ("y ~ x > 3", "cannot read"),
-        ("C(a) ~ x", "expected one response"),
-        ("y ~ x + `two x` + (1 | g)", r"column 2 \(two x\) depends on .* it is 3 Intercept \+ 2 x"),
-    ],
-)
-@pytest.mark.filterwarnings("ignore:divide by zero")
-def test_what_does_not_fit_is_named(formula, message):
-    with pytest.raises(ValueError, match=re.compile(message, re.DOTALL)) as error:
-        mixed.linear(formula, TROUBLE)
-    assert "\x1b" not in str(error.value)  # no colours of a terminal
-
-
-def test_data_of_another_kind():
-    with pytest.raises(TypeError, match=r"pandas DataFrame: pandas.DataFrame\(data\); got .*dict"):
-        mixed.linear("y ~ x + (1 | g)", {"y": [1.0], "x": [1.0], "g": [1]})
-    foreign = type("DataFrame", (), {"__module__": "polars.dataframe.frame"})
-    with pytest.raises(TypeError, match=r"DataFrame: data.to_pandas\(\); got polars.DataFrame"):
-        mixed.linear("y ~ x + (1 | g)", foreign())
-    with pytest.raises(TypeError, match="a formula as text"):
-        mixed.linear(DATA, "y ~ x + (1 | g)")
-    twice = pandas.concat([DATA, DATA[["x"]]], axis=1)
-    with pytest.raises(ValueError, match=r"one column of each name in the data; .* \['x'\]"):
-        mixed.linear("y ~ x + (1 | g)", twice)
-    assert mixed.frame("y ~ k + (1 | g)", twice).names == ("Intercept", "k")
-
-
-def test_what_comes_later_says_so():
-    with pytest.raises(NotImplementedError, match=r"offset\(...\) in a formula is not supported"):
-        mixed.linear("y ~ x + offset(log(k + 1)) + (1 | g)", DATA)
-    assert split("y ~ offset + `offset(a)` + (1 | g)")[1] == "offset + `offset(a)`"
-    with pytest.raises(NotImplementedError, match=r"weights= is not supported yet\. Meanwhile"):
-        mixed.linear("y ~ x + (1 | g)", DATA, weights="k")
-    with pytest.raises(NotImplementedError, match=r"offset= is not supported yet\. Meanwhile"):
-        mixed.generalized("k ~ x + (1 | g)", DATA, likelihoods.poisson, offset=X)
-    with pytest.raises(TypeError, match=r"unknown options \['REML'\]; there are reml"):
-        mixed.linear("y ~ x + (1 | g)", DATA, REML=True)
-    with pytest.raises(TypeError, match=r"a likelihood such as padchol\.likelihoods\.poisson"):
-        mixed.generalized("k ~ x + (1 | g)", DATA, "poisson")
-    with pytest.raises(ValueError, match="numbers in the column 'a'"):
-        mixed.generalized("k ~ x + (1 | g)", DATA, likelihoods.binomial, "a")
