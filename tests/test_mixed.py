@@ -272,8 +272,9 @@ def test_the_frame_of_a_formula():
     assert read.random[0].columns == ("Intercept", "t")
     assert read.random[1].group[0] == f"{G[1]}:level {H[1]}"
     model = mixed.linear("y ~ t + (t | g) + (1 | g/h)", table)
-    assert [term.name for term in model.effects.terms] == ["g", "g.1", "g:h"]
-    assert model.effects.names[:3] == ("g[Intercept]", "g[t, Intercept]", "g[t]")
+    assert [term.name for term in model.effects.terms] == ["(t | g)", "(1 | g)", "g:h"]
+    start = ("(t | g)[Intercept]", "(t | g)[t, Intercept]", "(t | g)[t]")
+    assert model.effects.names[:3] == start
     with pytest.raises(ValueError, match=r"expected columns \['age'\] in the data"):
         mixed.frame("y ~ age + (1 | g)", table)
 

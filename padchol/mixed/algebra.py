@@ -8,6 +8,7 @@ import scipy.sparse as sp
 from jaxtyping import Array, Float
 
 from padchol.factor import Factor
+from padchol.mixed.fixed import require_full_rank
 from padchol.mixed.terms import Effects
 from padchol.numeric.values import multiply
 
@@ -54,16 +55,7 @@ def gram_blocks(
 
 
 def orthonormal(X: np.ndarray, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Q, U of X = Q U, and that no column of X depends on those before it."""
-    n, p = X.shape
-    if p > n:
-        raise ValueError(f"expected no more columns of X than rows; got shape {X.shape}")
+    """Q, U of X = Q U. Raises `ValueError` naming columns of X that depend on those before them."""
+    require_full_rank(X, names)
     Q, U = np.linalg.qr(X)
-    size = np.linalg.norm(X, axis=0)
-    lost = np.abs(np.diagonal(U)) <= max(n, 1) * np.finfo(float).eps * size
-    if lost.any():
-        k = int(np.argmax(lost))
-        raise ValueError(
-            f"expected X of full column rank; column {k} ({names[k]}) depends on those before it"
-        )
     return Q, U

@@ -1,8 +1,19 @@
-"""Formulas with random-effects terms: y ~ x + (1 | g) + (x | g).
+"""Formulas with random-effects terms, as lme4 writes them: y ~ x + (1 | g) + (x | g).
 
-The terms in parentheses are read here; what is left, and what stands before a bar, is read by
-formulaic. `(x | g)` has an intercept unless it says 0 or -1; `(x || g)` is the same without
-correlations, one term for each term of x; `g:h` are the pairs of levels, `g/h` is g and g:h.
+    (x | g)     an intercept and a slope on x for each level of g, correlated; no intercept if x
+                says 0 or -1
+    (x || g)    the same without correlations: a term for each term of x
+    (x | g:h)   for each pair of levels of g and h that occurs
+    (x | g / h) is (x | g) + (x | g:h)
+    `my x`      a name that is no plain word
+
+The fixed part, and what stands before a bar, is read by formulaic: products a:b and a * b, powers
+(a + b)**2, factors C(x), Python such as I(x ** 2), log(x), np.sqrt(x). Strings, categoricals
+(ordered ones too) and booleans are factors, in treatment coding against their first level.
+
+A term is named by its group, or, where several terms have the same group, by its own text:
+"y ~ (1 | g) + (0 + x | g)" has the terms "(1 | g)" and "(0 + x | g)". A parameter is named by its
+term and column of x: `g[x]`.
 """
 
 from __future__ import annotations
@@ -12,7 +23,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from padchol.mixed import columns as read
+from padchol.mixed.fixed import full_rank
+from padchol.mixed.levels import Levels
+from padchol.mixed.syntax import factors, spaced, split
 from padchol.mixed.terms import Random
+from padchol.mixed.variables import named, response_column
+
+__all__ = ["Frame", "frame", "split"]
 
 
 class Frame(NamedTuple):
@@ -23,106 +41,119 @@ class Frame(NamedTuple):
     names: tuple[str, ...]
     random: list[Random]
     data: Any  # the rows used
+    notes: tuple[str, ...] = ()  # in words: rows and columns left out, levels, what is success
 
 
-def frame(formula: str, data: Any, columns: Sequence[str] = ()) -> Frame:
-    """y (n,), X (n, p) and the random-effects terms of a formula; rows with missing values in what
-    it names, or in further `columns`, are left out. data: a pandas DataFrame. Needs formulaic.
-    Raises `ValueError` for what cannot be read, naming the part."""
-    import formulaic
+def frame(
+    formula: str,
+    data: Any,
+    columns: Sequence[str] = (),
+    *,
+    drop: bool = False,
+    labels: bool = True,
+) -> Frame:
+    """y (n,), X (n, p) and the random-effects terms of a formula. Needs formulaic.
 
-    read: Any = formulaic.Formula
+    data: a pandas DataFrame, which is not changed. Rows with missing values in what the formula
+    names, or in further `columns`, are left out. Columns that depend on those before them are an
+    error, or dropped if `drop`. A response of two labels becomes 0 and 1, the second label being 1,
+    if `labels`. `notes` says what was left out. Raises `ValueError` for what cannot be read, naming
+    the part, `TypeError` for data of another kind.
+    """
     left, fixed, bars = split(formula)
-    needed = set(columns) | set(read(f"{left} ~ {fixed}").required_variables)
+    groups = sorted({name for _, group in bars for name in factors(group)})
+    read.check_data(data, [*groups, *columns])
+    alone, inside = set(), set()
+    response = response_column(left)
+    sides = [] if response else [f"0 + {left}"]
+    for text in [*sides, fixed, *(inner for inner, _ in bars)]:
+        one, other = named(text, data)
+        alone, inside = alone | one, inside | other
+    needed = {*alone, *inside, *groups, *columns, *([response] if response else [])}
+    read.check_data(data, needed)
+    used, notes = read.complete(data, needed)
+    table, more = read.usable(used, data, alone, inside)
+    notes += more
+    y, more = _response(left, response, used, table, labels)
+    X = read.design(fixed, table)
+    notes += more
+    kept, more = full_rank(X.values, X.names, drop=drop)
+    names = tuple(X.names[k] for k in kept)
+    random, last = _random_terms(bars, used, data, table, drop)
+    notes = dict.fromkeys([*notes, *more, *last])  # each once
+    return Frame(y, X.values[:, kept], names, random, used, tuple(notes))
+
+
+def _response(
+    left: str, name: str | None, used: Any, table: Any, labels: bool
+) -> tuple[np.ndarray, list[str]]:
+    """y, and in words which label is success."""
+    if name is None:
+        y = read.design(f"0 + {left}", table)
+        if y.values.shape[1] != 1:
+            raise ValueError(f"expected one response; {left!r} has {y.values.shape[1]} columns")
+        return y.values[:, 0], []
+    column = read.plain(used[name])
+    if not read.has_labels(column):
+        return read.numbers_of(used, name), []
+    if not labels:
+        raise ValueError(
+            f"expected numbers in the response {name!r}; got labels such as {column.iloc[0]!r}. A "
+            "response of two labels is for padchol.mixed.generalized with likelihoods.binomial"
+        )
+    y, (failure, success) = read.two_levels(column, name)
+    return y, [f"response {name}: {success!r} is success (1), {failure!r} is not (0)"]
+
+
+def _random_terms(
+    bars: list[tuple[str, str]], used: Any, data: Any, table: Any, drop: bool
+) -> tuple[list[Random], list[str]]:
+    """The terms, and what there is to say of them."""
+    notes: list[str] = []
+    levels: dict[str, Levels] = {}
+    for _, group in bars:
+        if group not in levels:
+            levels[group], more = _levels(used, data, group)
+            notes += more
+    terms = []
     for inner, group in bars:
-        needed |= set(read(inner).required_variables)
-        needed |= set(_factors(group))
-    absent = sorted(name for name in needed if name not in data.columns)
-    if absent:
-        raise ValueError(f"expected columns {absent} in the data; got {list(data.columns)}")
-    used = data.dropna(subset=sorted(needed))
-    parts = formulaic.model_matrix(f"{left} ~ {fixed}", used)
-    y = np.asarray(parts.lhs, float)
-    if y.shape != (len(used), 1):
-        raise ValueError(f"expected one response; {left!r} has {y.shape[1]} columns")
-    random = []
-    for inner, group in bars:
-        x = formulaic.model_matrix(inner, used)
-        names = tuple(str(name) for name in x.columns)
-        random.append(Random(np.asarray(x, float), _levels(used, group), group, names))
-    X = parts.rhs
-    return Frame(y[:, 0], np.asarray(X, float), tuple(map(str, X.columns)), random, used)
+        text = f"({inner} | {':'.join(factors(group))})"
+        x = read.design(inner, table)
+        if not x.names:
+            raise ValueError(f"expected columns before the bar; got none in {text}")
+        kept, more = full_rank(x.values, x.names, drop=drop, what=text)
+        notes += more
+        alone = [other for _, other in bars].count(group) == 1
+        name = ":".join(factors(group)) if alone else text
+        columns = tuple(x.names[k] for k in kept)
+        terms.append(Random(x.values[:, kept], levels[group], name, columns))
+    return terms, notes + _not_told_apart(terms)
 
 
-def split(formula: str) -> tuple[str, str, list[tuple[str, str]]]:
-    """(left side, fixed part, [(inner, group), ...]): the bars, with `||` and `/` written out."""
-    left, tilde, right = formula.partition("~")
-    if not tilde or not left.strip():
-        raise ValueError(f"expected a formula 'y ~ ...'; got {formula!r}")
-    fixed, bars = [], []
-    for piece in _summands(right, formula):
-        if "|" not in piece:
-            fixed.append(piece)
-        elif piece.startswith("(") and piece.endswith(")") and _closes_last(piece):
-            bars += _written_out(piece[1:-1], piece)
-        else:
-            raise ValueError(f"expected a term (x | g) in parentheses; got {piece!r}")
-    return left.strip(), " + ".join(fixed) or "1", bars
+def _levels(used: Any, data: Any, group: str) -> tuple[Levels, list[str]]:
+    """The levels of a group, a:b being the pairs that occur."""
+    parts, notes = [], []
+    for name in factors(group):
+        parts.append(Levels.of(used[name], name))
+        notes += read.unused_levels(name, parts[-1], data)
+    levels = parts[0] if len(parts) == 1 else Levels.pairs(parts)
+    if levels.labels.size < 2:
+        raise ValueError(
+            f"expected two levels or more in the group {spaced(group)}; got only "
+            f"{levels.labels.tolist()}, whose variance cannot be estimated"
+        )
+    return levels, notes
 
 
-def _summands(text: str, formula: str) -> list[str]:
-    """What stands between the plus signs outside parentheses."""
-    depth, pieces = 0, [""]
-    for c in text:
-        depth += (c == "(") - (c == ")")
-        if depth < 0:
-            break
-        if c == "+" and depth == 0:
-            pieces.append("")
-        else:
-            pieces[-1] += c
-    if depth:
-        raise ValueError(f"expected matching parentheses; got {formula!r}")
-    return [piece.strip() for piece in pieces if piece.strip()]
-
-
-def _closes_last(piece: str) -> bool:
-    """Whether the parenthesis that opens the piece is the one that closes it."""
-    depth = 0
-    for k, c in enumerate(piece):
-        depth += (c == "(") - (c == ")")
-        if depth == 0:
-            return k == len(piece) - 1
-    return False
-
-
-def _written_out(text: str, piece: str) -> list[tuple[str, str]]:
-    apart = "||" in text
-    inner, _, group = (part.strip() for part in text.partition("||" if apart else "|"))
-    if not inner or not group or "|" in group:
-        raise ValueError(f"expected a term (x | g); got {piece!r}")
-    names = [name.strip() for name in group.split("/")]
-    groups = [":".join(names[: k + 1]) for k in range(len(names))]
-    inners = _separate(inner) if apart else [inner]
-    return [(each, group) for group in groups for each in inners]
-
-
-def _separate(inner: str) -> list[str]:
-    """One formula for each term of the inner one."""
-    import formulaic
-
-    read: Any = formulaic.Formula
-    found = [str(term) for term in read(inner)]
-    return ["1" if term == "1" else f"0 + {term}" for term in found]
-
-
-def _factors(group: str) -> list[str]:
-    return [name.strip() for name in group.split(":")]
-
-
-def _levels(data: Any, group: str) -> np.ndarray:
-    """The label of each row's level; pairs are joined by a colon."""
-    columns = [data[name].to_numpy() for name in _factors(group)]
-    if len(columns) == 1:
-        return columns[0].astype(str) if columns[0].dtype == object else np.asarray(columns[0])
-    return np.array([":".join(map(str, row)) for row in zip(*columns, strict=True)])
+def _not_told_apart(terms: list[Random]) -> list[str]:
+    """In words, which terms have the same columns for the same levels."""
+    notes = []
+    for k, one in enumerate(terms):
+        for other in terms[:k]:
+            both = [name for name in one.columns if name in other.columns]
+            if both and one.group.same_partition(other.group):
+                notes.append(
+                    f"{other.name} and {one.name} both have {', '.join(both)} for the same groups "
+                    "of rows: the data determine only the sum of the two variances"
+                )
+    return notes

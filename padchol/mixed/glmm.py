@@ -24,6 +24,7 @@ from padchol import likelihoods
 from padchol.analysis import analyze
 from padchol.assembly import gram_pattern
 from padchol.laplace import Design, Laplace, design, laplace
+from padchol.mixed.fixed import require_full_rank
 from padchol.mixed.optimise import Minimum, minimise
 from padchol.mixed.report import Fit
 from padchol.mixed.terms import Effects, Random, design_matrix, tables
@@ -44,6 +45,7 @@ class GeneralizedLinearMixedModel(eqx.Module):
     X: Float[np.ndarray, "n p"]
     terms: likelihoods.Terms = eqx.field(static=True)
     names: tuple[str, ...] = eqx.field(static=True)
+    notes: tuple[str, ...] = eqx.field(static=True)
 
     def __init__(
         self,
@@ -52,6 +54,7 @@ class GeneralizedLinearMixedModel(eqx.Module):
         random: Sequence[Random],
         *,
         names: tuple[str, ...] = (),
+        notes: tuple[str, ...] = (),
         **analysis: Any,
     ):
         self.X, self.terms = np.asarray(X, float), terms
@@ -60,6 +63,8 @@ class GeneralizedLinearMixedModel(eqx.Module):
         n, p = self.X.shape
         _check_terms(terms, n)
         self.names = tuple(names) or tuple(f"x{c}" for c in range(p))
+        self.notes = tuple(notes)
+        require_full_rank(self.X, self.names)
         self.effects, rows, codes = tables(n, random)
         self.rows = tuple(rows)
         B = design_matrix(self.effects, rows, codes, n)
@@ -122,6 +127,7 @@ class GeneralizedLinearMixedModel(eqx.Module):
             terms=self.effects,
             criterion="deviance (Laplace)",
             n=self.X.shape[0],
+            notes=self.notes,
             minimum=found,
         )
 

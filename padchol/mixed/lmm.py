@@ -69,6 +69,7 @@ class LinearMixedModel(eqx.Module):
     names: tuple[str, ...] = eqx.field(static=True)
     n: int = eqx.field(static=True)
     reml: bool = eqx.field(static=True)
+    notes: tuple[str, ...] = eqx.field(static=True)
 
     def __init__(
         self,
@@ -78,6 +79,7 @@ class LinearMixedModel(eqx.Module):
         *,
         reml: bool = False,
         names: tuple[str, ...] = (),
+        notes: tuple[str, ...] = (),
         **analysis: Any,
     ):
         y, X = np.asarray(y, float), np.asarray(X, float)
@@ -85,7 +87,7 @@ class LinearMixedModel(eqx.Module):
             raise ValueError(f"expected y (n,) and X (n, p); got {y.shape} and {X.shape}")
         if not (np.isfinite(y).all() and np.isfinite(X).all()):
             raise ValueError("expected finite y and X; got NaN or infinity")
-        self.n, self.reml = y.size, reml
+        self.n, self.reml, self.notes = y.size, reml, tuple(notes)
         self.names = tuple(names) or tuple(f"x{c}" for c in range(X.shape[1]))
         self.effects, rows, codes = tables(self.n, random)
         _check_identified(self.effects, self.n)
@@ -239,5 +241,6 @@ def _fit(model: LinearMixedModel, found: Minimum, at: Any) -> Fit:
         terms=model.effects,
         criterion="REML criterion" if model.reml else "deviance",
         n=model.n,
+        notes=model.notes,
         minimum=found,
     )

@@ -26,6 +26,7 @@ class Fit(NamedTuple):
     criterion: str
     n: int
     minimum: Minimum
+    notes: tuple[str, ...] = ()  # in words: rows and columns left out, what is success
 
     @property
     def converged(self) -> bool:
@@ -75,4 +76,5 @@ class Fit(NamedTuple):
         lines.append(f"{'fixed effects':32}{'estimate':>12}{'std. error':>12}")
         for row in zip(self.names, self.beta, self.standard_errors, strict=True):
             lines.append("{:32}{:12.5g}{:12.5g}".format(*row))
+        lines += ["", *(f"note: {note}" for note in self.notes)] if self.notes else []
         return "\n".join(line.rstrip() for line in lines)

@@ -19,9 +19,14 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Array, Float, Int
 
+from padchol.mixed.levels import Levels
+
 
 class Random(NamedTuple):
-    """One term: x (n, p) real, group (n,) of any labels. Made into tables by the models."""
+    """One term: x (n, p) real, group (n,) of any labels, or `Levels`. The models make tables of it.
+
+    A second term of one name is counted on, `g` and `g.1`; formulas give such terms their own text.
+    """
 
     x: Any
     group: Any
@@ -30,16 +35,21 @@ class Random(NamedTuple):
 
 
 class Labels:
-    """The labels of a term's levels. All are equal: they change nothing that is compiled."""
+    """The labels of a term's levels, compared by what they are, so that a model that comes out of a
+    compiled function has its own."""
 
     def __init__(self, values: np.ndarray):
         self.values = values
+        self._known = (str(values.dtype), tuple(values.tolist()))
+        self._hash = hash(self._known)
 
     def __eq__(self, other: Any) -> bool:
-        return isinstance(other, Labels)
+        return self is other or (
+            isinstance(other, Labels) and self._hash == other._hash and self._known == other._known
+        )
 
     def __hash__(self) -> int:
-        return hash(Labels)
+        return self._hash
 
 
 class Term(NamedTuple):
@@ -93,7 +103,8 @@ class Effects(eqx.Module):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """A name for each parameter: term, and entry of T."""
+        """A name for each parameter: g[x] is the diagonal entry of T at the column x of the term g,
+        a standard deviation relative to sigma; g[x, z] is the entry below it in row x, column z."""
         return tuple(
             f"{t.name}[{t.columns[i]}]" if i == j else f"{t.name}[{t.columns[i]}, {t.columns[j]}]"
             for t in self.terms
@@ -127,27 +138,31 @@ class Effects(eqx.Module):
 def tables(n: int, random: Sequence[Random]) -> tuple[Effects, list[np.ndarray], list[np.ndarray]]:
     """The layout of the terms, and of each the rows of x (n, p) and the codes (n,) of its levels.
 
-    Raises `ValueError` for a term whose length is not n, or whose values are not finite.
+    Raises `ValueError` for a term whose length is not n, whose values are not finite, or whose
+    labels are missing.
     """
     terms, rows, codes = [], [], []
     start = theta_start = 0
     for k, given in enumerate(random):
         name = given.name or f"term {k + 1}"
-        x, group = np.asarray(given.x, float), np.asarray(given.group)
+        x, group = np.asarray(given.x, float), Levels.of(given.group, name)
         x = x[:, None] if x.ndim == 1 else x
-        if x.ndim != 2 or x.shape[0] != n or group.shape != (n,):
+        if x.ndim != 2 or x.shape[0] != n or len(group) != n:
             raise ValueError(
                 f"expected {name} with x of shape ({n}, p) and group of shape ({n},); "
-                f"got {x.shape} and {group.shape}"
+                f"got {x.shape} and ({len(group)},)"
             )
         if not np.isfinite(x).all():
             raise ValueError(f"expected finite values in {name}; got NaN or infinity")
-        levels, code = np.unique(group, return_inverse=True)
-        columns = given.columns or tuple(f"x{c}" for c in range(x.shape[1]))
-        labels = Labels(levels)
-        terms.append(Term(_unused(name, terms), columns, levels.size, labels, start, theta_start))
+        columns = tuple(given.columns) or tuple(f"x{c}" for c in range(x.shape[1]))
+        if len(columns) != x.shape[1]:
+            raise ValueError(
+                f"expected a name for each of the {x.shape[1]} columns of {name}; got {columns}"
+            )
+        labels, levels = Labels(group.labels), group.labels.size
+        terms.append(Term(_unused(name, terms), columns, levels, labels, start, theta_start))
         rows.append(x)
-        codes.append(code)
+        codes.append(group.codes)
         start += terms[-1].size
         theta_start += terms[-1].p * (terms[-1].p + 1) // 2
     return Effects(tuple(terms)), rows, codes
