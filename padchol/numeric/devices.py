@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax import lax
 from jax.core import ShapedArray
 from jax.experimental.custom_partitioning import custom_partitioning
@@ -43,21 +44,27 @@ def _vary(x: Any, every: frozenset) -> Any:
     return lax.pcast(x, missing, to="varying") if missing else x
 
 
-def like(aval: Any, shape: Sequence[int], dtype: Any, lead: Sequence[Any] = ()) -> ShapedArray:
-    """An abstract array of that shape that varies as `aval` does; lead: the axes of an explicit
-    mesh along its first axes."""
-    spec = PartitionSpec(*lead, *[None] * (len(shape) - len(lead)))
-    sharding = NamedSharding(aval.sharding.mesh, spec)
-    return aval.update(shape=tuple(shape), dtype=dtype, sharding=sharding)
+def results(avals: Sequence[Any], shapes: Sequence[Any], axes: tuple) -> list[ShapedArray]:
+    """Abstract results of these shapes and types on the mesh of the operands: they vary as those
+    do, and batch axes are cut as theirs are; axes as `partition` gives them, see `lowering`."""
+    aval: Any = next((x for x in reversed(avals) if not x.sharding.mesh.empty), avals[-1])
+    cut = _cuts(axes[0], [x.sharding.spec for x in avals])
+
+    def result(x, own):
+        spec = PartitionSpec(*(cut.get(axis) for axis in own))
+        sharding = NamedSharding(aval.sharding.mesh, spec)
+        return aval.update(shape=x.shape, dtype=x.dtype, sharding=sharding)
+
+    return [result(x, own) for x, own in zip(shapes, axes[1], strict=True)]
 
 
-def lead_of(avals: Sequence[Any], axes: Sequence[Sequence[Any]], count: int) -> list[Any]:
-    """The axes of an explicit mesh along `count` batch axes; avals, axes as for `lowering`."""
-    found: list[Any] = [None] * count
-    for aval, each in zip(avals, axes, strict=True):
-        for axis, name in zip(each, aval.sharding.spec, strict=False):
-            if axis is not None and axis < count and isinstance(name, str | tuple):
-                found[axis] = name
+def _cuts(axes: Sequence, specs: Sequence) -> dict[int, Any]:
+    """Over which axes of the mesh each batch axis is cut, where it is."""
+    found: dict[int, Any] = {}
+    for own, spec in zip(axes, specs, strict=True):
+        for axis, name in zip(own, spec, strict=False):
+            if axis is not None and isinstance(name, str | tuple):
+                found.setdefault(axis, name)
     return found
 
 
@@ -76,12 +83,11 @@ def lowering(compute: Callable, partition: Callable) -> Callable:
     def rule(ctx, *operands, **parameters):
         f = functools.partial(compute, **parameters)
         axes = partition(ctx.avals_in, **parameters)
-        if _devices(ctx) > 1 and any(any(a is not None for a in each) for each in axes[1]):
-            f = _partitioned(f, *axes)
-        known = ctx.replace(
-            avals_in=[plain(x) for x in ctx.avals_in], avals_out=[plain(x) for x in ctx.avals_out]
-        )
+        taken, given = ([plain(x) for x in avals] for avals in (ctx.avals_in, ctx.avals_out))
+        known = ctx.replace(avals_in=taken, avals_out=given)
         with use_abstract_mesh(AbstractMesh((), ())):
+            if _devices(ctx) > 1 and any(axis is not None for each in axes[1] for axis in each):
+                f = _partitioned(f, taken, *axes)
             return mlir.lower_fun(f, multiple_results=True)(known, *operands)
 
     return rule
@@ -101,35 +107,41 @@ def _devices(ctx: Any) -> int:
     return len(getattr(ctx.module_context.axis_context, "device_assignment", None) or ()) or 1
 
 
-def _partitioned(f: Callable, operands: Sequence, results: Sequence) -> Callable:
+def _partitioned(f: Callable, avals: Sequence, operands: Sequence, given: Sequence) -> Callable:
     """f, of which XLA's partitioner may cut the batch axes."""
+    traced = jax.make_jaxpr(f)(*avals)
+    count, consts = len(avals), traced.consts  # `custom_partitioning` wants constants as operands
+    operands = (*operands, *([None] * np.ndim(x) for x in consts))
 
+    @custom_partitioning
     def whole(*arrays):
-        return tuple(f(*arrays))
+        return tuple(jax.core.eval_jaxpr(traced.jaxpr, arrays[count:], *arrays[:count]))
 
     def partition(mesh, args, found):
-        cut: dict[int, Any] = {}
-        for axes, x in zip((*operands, *results), (*args, *found), strict=True):
-            for axis, name in zip(axes, x.sharding.spec, strict=False):
-                if axis is not None and name is not None:
-                    cut.setdefault(axis, name)
+        cut = _cuts((*operands, *given), [x.sharding.spec for x in (*args, *found)])
 
         def sharding(axes):
             return NamedSharding(mesh, PartitionSpec(*(cut.get(axis) for axis in axes)))
 
-        return mesh, whole, tuple(map(sharding, results)), tuple(map(sharding, operands))
+        def part(*arrays):
+            return tuple(f(*arrays[:count]))
 
-    names = iter(range(10**6))
+        return mesh, part, tuple(map(sharding, given)), tuple(map(sharding, operands))
 
-    def factors(axes):
-        own = lambda axis: f"b{axis}" if axis is not None else f"i{next(names)}"
-        return " ".join(own(axis) for axis in axes)
+    rule, uncut = _rule(operands, given)
+    whole.def_partition(partition, sharding_rule=rule, need_replication_factors=uncut)
+    return lambda *arrays: whole(*arrays, *consts)
 
-    taken, given = ([factors(axes) for axes in each] for each in (operands, results))
-    rule = f"{', '.join(taken)} -> {', '.join(given)}"
-    whole_axes = tuple(
-        name for text in (*taken, *given) for name in text.split() if name.startswith("i")
-    )
-    call = custom_partitioning(whole)
-    call.def_partition(partition, sharding_rule=rule, need_replication_factors=whole_axes)
-    return call
+
+def _rule(operands: Sequence, results: Sequence) -> tuple[str, tuple[str, ...]]:
+    """Shardy's rule, as `b0 i0, i1 -> b0 i2`, and those of its factors that must not be cut."""
+    uncut: list[str] = []
+
+    def factor(axis):
+        if axis is not None:
+            return f"b{axis}"
+        uncut.append(f"i{len(uncut)}")
+        return uncut[-1]
+
+    taken, given = (", ".join(" ".join(map(factor, axes)) for axes in x) for x in (operands, results))
+    return f"{taken} -> {given}", tuple(uncut)

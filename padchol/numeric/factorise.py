@@ -106,9 +106,10 @@ def first_failure(plan: Plan, pivots: Float[Array, " n"]) -> Int[Array, ""]:
 
 def first_of(plan: Plan, failed: Bool[Array, " n"]) -> Int[Array, ""]:
     """0, or 1 + the index (user's numbering) of the first pivot (plan's order) in a mask."""
-    first = jnp.min(jnp.where(failed, np.arange(plan.n, dtype=np.int32), plan.n))
-    index = jnp.asarray(plan.perm, jnp.int32)[jnp.minimum(first, plan.n - 1)]
-    return jnp.where(first < plan.n, index + 1, 0)
+    place = np.arange(plan.n, dtype=np.int32)
+    first = jnp.min(jnp.where(failed, place, plan.n))
+    # A sum and no gather: where a batch is cut explicitly over devices, JAX refuses the latter.
+    return jnp.sum(jnp.where(place == first, jnp.asarray(plan.perm) + 1, 0), dtype=jnp.int32)
 
 
 def diagonal(plan: Plan, panels: Panels) -> Float[Array, " n"]:

@@ -21,10 +21,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad
 
-from padchol.numeric.devices import alike, lead_of, like
+from padchol.numeric.devices import alike, results
 from padchol.numeric.members import axes_of, register_lowerings
 from padchol.numeric.primitives import (
     as_columns,
@@ -145,9 +146,8 @@ register_lowerings(form_p, _compute, _axes)
 
 @form_p.def_abstract_eval
 def _abstract(*operands, what: Partial):
-    a = operands[what.plan.num_leaves + 1]
-    lead = lead_of(operands, _axes(operands, what)[0], len(what.lead))
-    return [like(a, _shape(operands, what), a.dtype, lead)]
+    found = ShapedArray(_shape(operands, what), operands[what.plan.num_leaves].dtype)
+    return results(operands, [found], _axes(operands, what))
 
 
 def _jvp(primals, tangents, *, what: Partial):

@@ -22,7 +22,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, mlir
 
 from padchol.numeric import fronts
-from padchol.numeric.devices import alike, knows_devices, lead_of, like, lowering
+from padchol.numeric.devices import alike, knows_devices, lowering, results
 from padchol.numeric.primitives import (
     as_columns,
     compile_eager_calls,
@@ -137,8 +137,7 @@ register_lowerings(members_p, _compute, _axes)
 
 @members_p.def_abstract_eval
 def _abstract(*operands, what: Batch):
-    lead = lead_of(operands, _axes(operands, what)[0], len(what.lead))
-    return [like(operands[-1], x.shape, x.dtype, lead) for x in _results(operands, what)]
+    return results(operands, _results(operands, what), _axes(operands, what))
 
 
 def _jvp(primals, tangents, *, what: Batch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -64,6 +65,11 @@ def compile_eager_calls(primitive: Primitive) -> None:
     primitive.def_impl(implementation)
 
 
+def _failed(x: jax.Array) -> Any:
+    """What says that a result is none: NaN, or an `info` that is not zero."""
+    return jnp.nan if jnp.issubdtype(x.dtype, jnp.floating) else jnp.ones((), x.dtype)
+
+
 def register_batch(primitive: Primitive, rule: Callable, tables: Callable[..., int]) -> None:
     """Let `rule` batch a primitive of several results, whose first operands are a plan's tables:
     `tables` of its parameters.
@@ -83,7 +89,7 @@ def register_batch(primitive: Primitive, rule: Callable, tables: Callable[..., i
         else:
             out, axes = rule(operands, dims, **parameters)
         if same:
-            out = [jnp.where(jnp.all(jnp.stack(same)), x, jnp.nan) for x in out]
+            out = [jnp.where(jnp.all(jnp.stack(same)), x, _failed(x)) for x in out]
         return out, [None] * len(out) if axes is None else axes
 
     batching.primitive_batchers[primitive] = batched
