@@ -21,7 +21,7 @@ import numpy as np
 from jax import lax
 from jax.core import ShapedArray
 from jax.experimental.custom_partitioning import custom_partitioning
-from jax.extend.core import Primitive
+from jax.extend.core import ClosedJaxpr, Jaxpr, Primitive
 from jax.interpreters import mlir
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec, use_abstract_mesh
 
@@ -124,7 +124,8 @@ def _partitioned(f: Callable, avals: Sequence, operands: Sequence, given: Sequen
             return NamedSharding(mesh, PartitionSpec(*(cut.get(axis) for axis in axes)))
 
         def part(*arrays):
-            return tuple(f(*arrays[:count]))
+            own = _without_sources(jax.make_jaxpr(f)(*map(jax.typeof, arrays[:count])))
+            return tuple(jax.core.eval_jaxpr(own.jaxpr, own.consts, *arrays[:count]))
 
         return mesh, part, tuple(map(sharding, given)), tuple(map(sharding, operands))
 
@@ -145,3 +146,26 @@ def _rule(operands: Sequence, results: Sequence) -> tuple[str, tuple[str, ...]]:
 
     taken, given = (", ".join(" ".join(map(factor, axes)) for axes in x) for x in (operands, results))
     return f"{taken} -> {given}", tuple(uncut)
+
+
+def _without_sources(closed: Any) -> Any:
+    """The program without the places in Python that its equations come from.
+
+    XLA does not number these anew where it puts a partitioned program into another, and its pass
+    `propagate-call-metadata` then follows them in a circle, for ever (jaxlib 0.10.2).
+    """
+
+    def of_equation(eqn):
+        source = eqn.source_info
+        nowhere = source.traceback and type(source.traceback).traceback_from_frames([])
+        params = {name: of_value(value) for name, value in eqn.params.items()}
+        return eqn.replace(source_info=source.replace(traceback=nowhere), params=params)
+
+    def of_value(x):
+        if isinstance(x, ClosedJaxpr):
+            return x.replace(jaxpr=of_value(x.jaxpr))
+        if isinstance(x, Jaxpr):
+            return x.replace(eqns=list(map(of_equation, x.eqns)))
+        return tuple(map(of_value, x)) if type(x) is tuple else x
+
+    return of_value(closed)
