@@ -124,7 +124,8 @@ def _partitioned(f: Callable, avals: Sequence, operands: Sequence, given: Sequen
             return NamedSharding(mesh, PartitionSpec(*(cut.get(axis) for axis in axes)))
 
         def part(*arrays):
-            own = _without_sources(jax.make_jaxpr(f)(*map(jax.typeof, arrays[:count])))
+            # Under jit: what is called has its own equations, what is evaluated is traced anew.
+            own = _without_sources(jax.make_jaxpr(jax.jit(f))(*map(jax.typeof, arrays[:count])))
             return tuple(jax.core.eval_jaxpr(own.jaxpr, own.consts, *arrays[:count]))
 
         return mesh, part, tuple(map(sharding, given)), tuple(map(sharding, operands))
@@ -157,9 +158,8 @@ def _without_sources(closed: Any) -> Any:
 
     def of_equation(eqn):
         source = eqn.source_info
-        nowhere = source.traceback and type(source.traceback).traceback_from_frames([])
         params = {name: of_value(value) for name, value in eqn.params.items()}
-        return eqn.replace(source_info=source.replace(traceback=nowhere), params=params)
+        return eqn.replace(source_info=type(source)(None, source.name_stack), params=params)
 
     def of_value(x):
         if isinstance(x, ClosedJaxpr):
