@@ -61,7 +61,8 @@ class Gaussian(eqx.Module):
     def __call__(self, eta: Float[Array, " m"]) -> Float[Array, " m"]:
         seen = self.precision != 0
         precision = jnp.where(seen, self.precision, 1.0)
-        value = (_log(precision / (2 * jnp.pi)) - precision * (self.y - eta) ** 2) / 2
+        y = jnp.where(seen, self.y, 0.0)  # whatever stands there
+        value = (_log(precision / (2 * jnp.pi)) - precision * (y - eta) ** 2) / 2
         return jnp.where(seen, value, 0.0)
 
 
@@ -123,7 +124,8 @@ class Weibull(eqx.Module):
 
     def __call__(self, eta: Float[Array, " m"]) -> Float[Array, " m"]:
         happened = self.event != 0
-        log_hazard = _log(self.shape) + _power(self.shape - 1, self.time) + eta
+        time = jnp.where(happened, self.time, 1.0)
+        log_hazard = _log(self.shape) + _power(self.shape - 1, time) + eta
         passed = self.time > 0
         cumulative = jnp.exp(eta + self.shape * _log(jnp.where(passed, self.time, 1.0)))
         cumulative = jnp.where(passed, cumulative, 0.0 * self.time)  # NaN where the time is NaN

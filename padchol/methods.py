@@ -42,7 +42,7 @@ class BoundMethod(eqx.Module):
         return hash((self.function, id(self.__self__)))
 
 
-class hashable_method:  # noqa: N801, as staticmethod and property are written
+class hashable_method:
     """Decorator of a method of an `equinox.Module`: bound to an object it can be hashed."""
 
     def __init__(self, function: Callable):

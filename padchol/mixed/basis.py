@@ -63,7 +63,7 @@ def identities(bases: Sequence[Matrix]) -> tuple[Matrix, ...]:
 def lower(M: Matrix) -> Matrix:
     """L of M = L O, O orthogonal; its diagonal is not negative."""
     L = np.linalg.qr(M.T, mode="r").T
-    return L * np.where(np.diagonal(L) < 0, -1.0, 1.0)
+    return L * np.where(np.diagonal(L) < 0, -1.0, 1.0) + 0.0  # no -0
 
 
 def triangles(matrices: Sequence[Matrix]) -> Float[np.ndarray, " theta"]:
@@ -90,10 +90,9 @@ def to_standard(effects: Effects, bases: Sequence[Matrix], theta: np.ndarray) ->
 
 def to_user(effects: Effects, bases: Sequence[Matrix], theta: np.ndarray) -> np.ndarray:
     """theta of theta~."""
+    pairs = zip(bases, factors(effects, theta), strict=True)
     solve = scipy.linalg.solve_triangular
-    return triangles(
-        [lower(solve(R, T)) for R, T in zip(bases, factors(effects, theta), strict=True)]
-    )
+    return triangles([lower(solve(R, T, check_finite=False)) for R, T in pairs])
 
 
 def user_jacobian(

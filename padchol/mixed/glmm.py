@@ -184,7 +184,7 @@ class GeneralizedLinearMixedModel(eqx.Module):
 
     def _to_user(self, x: np.ndarray) -> np.ndarray:
         theta, beta = np.split(x, [self.effects.n_theta])
-        beta = scipy.linalg.solve_triangular(self.U, beta)
+        beta = scipy.linalg.solve_triangular(self.U, beta, check_finite=False)
         return np.concatenate([basis.to_user(self.effects, self.bases, theta), beta])
 
     def _to_standard(self, x: np.ndarray) -> np.ndarray:

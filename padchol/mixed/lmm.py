@@ -43,7 +43,7 @@ from padchol.mixed.report import Fit
 from padchol.mixed.terms import Effects, Random, design_matrix, tables
 from padchol.plan import Plan
 
-
+EXHAUSTED = 3e-5  # r^2 is a difference: it has lost nine digits there, the deviance 1e-5 n eps / r^2
 SIZES = (0.0, 0.25, 4.0)  # multiples of a term's T that are tried from the end of a search
 
 
@@ -157,6 +157,13 @@ class LinearMixedModel(eqx.Module):
         found = settled(self.effects, found, inside.value_and_grad)
         theta = basis.to_user(self.effects, self.bases, found.x)
         (_, at), _ = _value_and_grad(self, jnp.asarray(theta))
+        if not at.sigma > EXHAUSTED * self.unit:
+            message = (
+                f"the random effects fit the response: the residual standard deviation {at.sigma:.2g} "
+                f"is less than {EXHAUSTED:.0e} of the response's, where the deviance has lost its "
+                "digits or falls without end"
+            )
+            found = found._replace(converged=False, message=message)
         return _fit(self, found, theta, jax.tree.map(np.asarray, at))
 
     def theta_covariance(self, theta: Any) -> Float[np.ndarray, "theta theta"]:

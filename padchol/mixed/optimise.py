@@ -70,7 +70,7 @@ def minimise(
     if objective.best is None:
         message = "the deviance is not finite at the start; give another start"
         nothing = np.full(start.size, np.nan)
-        return Minimum(start, np.nan, nothing, np.nan, False, objective.count, message)
+        return Minimum(nothing, np.nan, nothing, np.nan, False, objective.count, message)
     better = True
     for _ in range(ROUNDS):
         before = objective.best.value - objective.enough
