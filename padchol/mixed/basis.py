@@ -117,14 +117,16 @@ def user_jacobian(
     return np.asarray(J), np.asarray(bend)
 
 
-def scaled_terms(effects: Effects, theta: np.ndarray, sizes: Sequence[float]) -> list[np.ndarray]:
-    """theta with the matrix of one term multiplied by one of the sizes, in turn."""
+def neighbours(effects: Effects, theta: np.ndarray, sizes: Sequence[float]) -> list[np.ndarray]:
+    """theta with the matrix of one term multiplied by one of the sizes, or with its correlations
+    removed, in turn: where another minimum may be."""
     found = []
-    for term in effects.terms:
+    for term, T in zip(effects.terms, factors(effects, theta), strict=True):
         where = slice(term.theta_start, term.theta_start + term.p * (term.p + 1) // 2)
-        for size in sizes:
+        apart = np.diag(np.linalg.norm(T, axis=1))
+        for other in (apart, *(size * T for size in sizes)):
             moved = theta.copy()
-            moved[where] *= size
+            moved[where] = triangles([other])
             if not np.array_equal(moved, theta):
                 found.append(moved)
     return found

@@ -217,7 +217,7 @@ class _Search:
         return value, gradient * self.unit
 
     def others(self, x: np.ndarray) -> list[np.ndarray]:
-        return basis.scaled_terms(self.effects, x, SIZES)
+        return basis.neighbours(self.effects, x, SIZES)
 
 
 def _check_terms(terms: likelihoods.Terms, n: int) -> None:

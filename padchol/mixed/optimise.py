@@ -23,6 +23,7 @@ ENOUGH = (
     1e-6  # decrease of the deviance still to be expected that counts as none: 0.001 std. errors
 )
 DIGITS = 30  # units of rounding of the deviance below which no decrease can be told
+COARSEST = 0.1  # a deviance whose digits are fewer is not minimised
 NEAR, AWAY = 1e-3, (0.03, 0.3, 3.0)  # standard deviations taken for zero; those tried instead
 SADDLE = 1e-3  # negative curvature, relative to its neighbours', that is not rounding
 FLAT = 1e-6  # curvature, relative to its neighbours', that is taken for rounding
@@ -133,7 +134,7 @@ class _Objective:
 
     @property
     def enough(self) -> float:
-        return max(ENOUGH, DIGITS * self.eps * abs(self.best.value))
+        return max(ENOUGH, min(COARSEST, DIGITS * self.eps * abs(self.best.value)))
 
     def improves(self, candidates: Iterable[np.ndarray]) -> bool:
         """Whether one of them is better than the best; the first that is becomes the best."""
