@@ -47,7 +47,7 @@ class hashable_method:
 
     def __init__(self, function: Callable):
         self.function = function
-        functools.update_wrapper(self, function)
+        self.__doc__ = function.__doc__
 
     def __get__(self, owner: Any, kind: type | None = None) -> Any:
         return self.function if owner is None else BoundMethod(owner, self.function)

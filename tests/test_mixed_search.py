@@ -258,7 +258,7 @@ def test_a_search_survives_values_that_are_not_numbers():
 
     found = minimise(cliff, np.array([-300.0, 1.2]), np.zeros(2, bool))
     assert found.converged
-    np.testing.assert_allclose(found.x, 1.0, atol=1e-5)
+    np.testing.assert_allclose(found.x, 1.0, atol=1e-4)
 
     def even(x):
         return (x[0] ** 2 - 1) ** 2 + x[1] ** 2, np.array([4 * x[0] * (x[0] ** 2 - 1), 2 * x[1]])

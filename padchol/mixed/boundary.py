@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from padchol.mixed import basis
-from padchol.mixed.optimise import ENOUGH, Minimum
+from padchol.mixed.objective import ENOUGH
+from padchol.mixed.optimise import Minimum
 from padchol.mixed.terms import Effects
 
 ZERO = 1e-4  # a standard deviation, in the standard basis, that is taken for none; as in lme4

@@ -30,7 +30,8 @@ from padchol.mixed import basis, start
 from padchol.mixed.algebra import orthonormal
 from padchol.mixed.boundary import settled, singular
 from padchol.mixed.held import Held, hold
-from padchol.mixed.optimise import Minimum, curvature, minimise
+from padchol.mixed.objective import curvature
+from padchol.mixed.optimise import Minimum, minimise
 from padchol.mixed.report import Fit
 from padchol.mixed.separation import endless
 from padchol.mixed.terms import Effects, Random, design_matrix, tables

@@ -51,7 +51,7 @@ def endless(
 def _separated(
     model: Any, found: Minimum, value_and_grad: Callable, k: int, unit: float
 ) -> list[str]:
-    gamma, H = found.x[k:], found.curvature[k:, k:]
+    gamma, H = found.x[k:], np.asarray(found.curvature)[k:, k:]
     if not gamma.size or not np.isfinite(H).all():
         return []
     values, vectors = np.linalg.eigh(H / unit**2)  # in units of eta
