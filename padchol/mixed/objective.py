@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-ENOUGH = (
+# Decrease of the deviance still to be expected that counts as none: 0.001 standard errors.
+ENOUGH = 1e-6
 DIGITS = 30  # units of rounding of the deviance below which no decrease can be told
 AIM = 1e-9  # the decrease at which the search itself stops, where the digits allow it
 COARSEST = 0.1  # a deviance whose digits are fewer is not minimised

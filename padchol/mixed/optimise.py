@@ -20,8 +20,6 @@ import scipy.optimize
 
 from padchol.mixed.objective import NotFinite, Objective, Shape, hessian
 
-    1e-6  # decrease of the deviance still to be expected that counts as none: 0.001 std. errors
-)
 NEAR, AWAY = 1e-3, (0.03, 0.3, 3.0)  # standard deviations taken for zero; those tried instead
 SADDLE = 1e-3  # negative curvature, relative to its neighbours', that is not rounding
 ROUNDS = 12  # of a search that finds a smaller deviance when it looks around
