@@ -98,8 +98,8 @@ def to_user(effects: Effects, bases: Sequence[Matrix], theta: np.ndarray) -> np.
 def user_jacobian(
     effects: Effects, bases: Sequence[Matrix], theta: np.ndarray, slope: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of the map from theta~ to theta: the Jacobian J at `theta` (of the standard basis), and the
-    Hessian of slope^T theta."""
+    """Of the map from theta~ to theta at `theta` (of the standard basis): its Jacobian J, and its
+    Hessian in the direction J^-T slope, the gradient in theta of what has `slope` in theta~."""
 
     def mapped(theta):
         parts = [jnp.zeros(0, theta.dtype)]
@@ -112,9 +112,10 @@ def user_jacobian(
         return jnp.concatenate(parts)
 
     at: Array = jnp.asarray(theta)
-    J = jax.jit(jax.jacfwd(mapped))(at)
-    bend = jax.jit(jax.hessian(lambda theta: jnp.asarray(slope) @ mapped(theta)))(at)
-    return np.asarray(J), np.asarray(bend)
+    J = np.asarray(jax.jit(jax.jacfwd(mapped))(at))
+    outside = jnp.asarray(np.linalg.solve(J.T, slope))
+    bend = jax.jit(jax.hessian(lambda theta: outside @ mapped(theta)))(at)
+    return J, np.asarray(bend)
 
 
 def neighbours(effects: Effects, theta: np.ndarray, sizes: Sequence[float]) -> list[np.ndarray]:
