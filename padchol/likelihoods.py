@@ -52,7 +52,17 @@ def weibull(time: Any, event: Any, shape: Any) -> Weibull:
     return Weibull(_real(time), event, _weight(shape, "shape"))
 
 
-class Gaussian(eqx.Module):
+class _Likelihood(eqx.Module):
+    """Hashed and compared by identity, as functions are: `jax.jit` and the like ask for it."""
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __eq__(self, other: Any) -> bool:
+        return self is other
+
+
+class Gaussian(_Likelihood):
     """(log(precision / 2 pi) - precision (y - eta)^2) / 2"""
 
     y: Array
@@ -66,7 +76,7 @@ class Gaussian(eqx.Module):
         return jnp.where(seen, value, 0.0)
 
 
-class Poisson(eqx.Module):
+class Poisson(_Likelihood):
     """y (eta + log(exposure)) - exposure exp(eta) - log(y!)"""
 
     y: Array
@@ -81,7 +91,7 @@ class Poisson(eqx.Module):
         return _where_possible(possible, value, self.exposure >= 0)
 
 
-class Binomial(eqx.Module):
+class Binomial(_Likelihood):
     """log(trials choose y) - y log(1 + exp(-eta)) - (trials - y) log(1 + exp(eta))
 
     The two logarithms keep their digits apart where eta is large: y eta - trials log(1 + exp(eta))
@@ -100,7 +110,7 @@ class Binomial(eqx.Module):
         return _where_possible(possible, value, self.trials >= 0)
 
 
-class Gamma(eqx.Module):
+class Gamma(_Likelihood):
     """shape log(shape) + (shape - 1) log(y) - log Gamma(shape) - shape (eta + y exp(-eta))"""
 
     y: Array
@@ -115,7 +125,7 @@ class Gamma(eqx.Module):
         return jnp.where(seen, value, 0.0)
 
 
-class Weibull(eqx.Module):
+class Weibull(_Likelihood):
     """event (log(shape) + (shape - 1) log(time) + eta) - exp(eta) time^shape"""
 
     time: Array

@@ -104,3 +104,5 @@ def test_likelihoods_are_pytrees_of_their_data():
     for y in (np.arange(3.0), np.ones(3)):
         total(likelihoods.poisson(y), jnp.zeros(3))
     assert count == 1
+    term = likelihoods.poisson(np.ones(3))  # and functions like others
+    np.testing.assert_allclose(jax.jit(term)(jnp.zeros(3)), -1.0, rtol=1e-12)
