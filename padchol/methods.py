@@ -14,10 +14,10 @@ class BoundMethod(eqx.Module):
     identity, because `jax.jit` looks functions up by hash and arrays have none."""
 
     function: Callable = eqx.field(static=True)
-    owner: eqx.Module
+    __self__: eqx.Module
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.function(self.owner, *args, **kwargs)
+        return self.function(self.__self__, *args, **kwargs)
 
     @property
     def __name__(self) -> str:
@@ -29,15 +29,15 @@ class BoundMethod(eqx.Module):
 
     @property
     def __wrapped__(self) -> Callable:
-        return types.MethodType(self.function, self.owner)
+        return types.MethodType(self.function, self.__self__)
 
     def __hash__(self) -> int:
-        return hash((self.function, id(self.owner)))
+        return hash((self.function, id(self.__self__)))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, BoundMethod):
             return False
-        return self.function is other.function and self.owner is other.owner
+        return self.function is other.function and self.__self__ is other.__self__
 
 
 class WithMethods(eqx.Module):

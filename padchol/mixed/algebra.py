@@ -12,6 +12,8 @@ from padchol.mixed.fixed import require_full_rank
 from padchol.mixed.terms import Effects
 from padchol.numeric.values import multiply
 
+EXACT = 30.0  # units of rounding of y below which nothing is left of it
+
 
 @jax.custom_jvp
 def quadratic(factor: Factor, R: Float[Array, "q k"]) -> tuple[Array, Array]:
@@ -59,3 +61,21 @@ def orthonormal(X: np.ndarray, names: tuple[str, ...]) -> tuple[np.ndarray, np.n
     require_full_rank(X, names)
     Q, U = np.linalg.qr(X)
     return Q, U
+
+
+def residual(
+    Q: Float[np.ndarray, "n p"], y: Float[np.ndarray, " n"]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Q^T y, and what Q leaves of y; that it leaves more than rounding."""
+    part = Q.T @ y
+    left = y - Q @ part
+    again = Q.T @ left
+    left = left - Q @ again
+    rounding = EXACT * np.finfo(float).eps * np.sqrt(Q.shape[1] + 1.0)
+    if np.max(np.abs(left), initial=0.0) <= rounding * np.max(np.abs(y), initial=0.0):
+        what = "is constant" if np.ptp(y) == 0 else "is a linear function of the columns of X"
+        raise ValueError(
+            f"expected a response with something left to explain by random effects; y {what}, up "
+            "to rounding, and its variances are zero"
+        )
+    return part + again, left

@@ -25,7 +25,8 @@ class Fit(NamedTuple):
     terms: Effects
     criterion: str
     n: int
-    minimum: Minimum
+    minimum: Minimum  # in the standard basis: see `padchol.mixed.basis`
+    singular: tuple[str, ...] = ()  # terms whose covariance matrix has not full rank
     notes: tuple[str, ...] = ()  # in words: rows and columns left out, what is success
 
     @property
@@ -59,7 +60,13 @@ class Fit(NamedTuple):
 
     def __str__(self) -> str:
         end = "converged" if self.converged else f"NOT CONVERGED: {self.minimum.message}"
-        lines = [f"{self.criterion} {self.deviance:.5f}, {self.n} observations; {end}", ""]
+        lines = [f"{self.criterion} {self.deviance:.5f}, {self.n} observations; {end}"]
+        if self.singular:
+            lines.append(
+                f"singular fit: the covariance matrix of {', '.join(self.singular)} has not full "
+                "rank (a standard deviation of zero, or a correlation of one)"
+            )
+        lines.append("")
         lines.append(f"{'random effects':32}{'std. dev.':>12}  correlations")
         for term in self.terms.terms:
             V = self.random_covariance(term.name)

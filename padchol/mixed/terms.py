@@ -117,16 +117,21 @@ class Effects(eqx.Module):
             raise ValueError(f"expected theta of shape ({self.n_theta},); got {theta.shape}")
         return theta
 
-    def times(self, theta: Array, u: Float[Array, " q"]) -> Float[Array, " q"]:
-        """Lambda u"""
-        rows = [u[t.where].reshape(-1, t.p) @ t.factor(theta).T for t in self.terms]
+    def factors(self, theta: Float[Array, " theta"]) -> list[Float[Array, "p p"]]:
+        """T of each term."""
+        return [term.factor(theta) for term in self.terms]
+
+    def times(self, factors: Sequence[Any], u: Float[Array, " q"]) -> Float[Array, " q"]:
+        """Lambda u, given the T of each term, which may be any (p, p) matrix."""
+        pairs = zip(self.terms, factors, strict=True)
+        rows = [u[t.where].reshape(-1, t.p) @ T.T for t, T in pairs]
         return jnp.concatenate([jnp.zeros(0, u.dtype), *(row.reshape(-1) for row in rows)])
 
-    def transposed(self, theta: Array, v: Float[Array, "q k"]) -> Float[Array, "q k"]:
+    def transposed(self, factors: Sequence[Any], v: Float[Array, "q k"]) -> Float[Array, "q k"]:
         """Lambda^T v"""
         parts = [
-            jnp.einsum("ca,lck->lak", t.factor(theta), v[t.where].reshape(-1, t.p, v.shape[1]))
-            for t in self.terms
+            jnp.einsum("ca,lck->lak", T, v[t.where].reshape(-1, t.p, v.shape[1]))
+            for t, T in zip(self.terms, factors, strict=True)
         ]
         return jnp.concatenate([v[:0], *(part.reshape(-1, v.shape[1]) for part in parts)])
 

@@ -1,0 +1,84 @@
+"""Fits that have no end: estimates that run to infinity while the deviance stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from padchol.mixed import basis
+from padchol.mixed.optimise import Minimum
+
+WEAK = 2.0  # curvature of the deviance in standard units: a standard error of one
+ERRORS = 3.0  # standard errors to go along a weak direction; a parabola rises by their square
+LITTLE = 0.05  # part of that rise that counts as none
+FAR = 100.0  # units of eta that are far beyond all data
+LARGE = 10.0  # multiple of a standard deviation that a likelihood ought to see
+
+
+def endless(
+    model: Any, found: Minimum, value_and_grad: Callable[[Any], tuple[Any, Any]], unit: float
+) -> str:
+    """What has no end, in words; "" where all is well.
+
+    Separation (Albert & Anderson 1984, Biometrika 71, 1-10): along a direction of beta the
+    likelihood only gets better, and the search ends where it is flat. From such an end the part of
+    beta in directions of little curvature is made larger, by three standard errors: at a minimum
+    the deviance rises by 9, here it does not. Likewise standard deviations that are large already
+    are made larger.
+    """
+    if found.curvature is None or not np.isfinite(found.value):
+        return ""
+    k = model.effects.n_theta
+    columns = _separated(model, found, value_and_grad, k, unit)
+    if columns:
+        return (
+            f"separation: the data do not bound the coefficients of {', '.join(columns)}, whose "
+            "estimates run to infinity (some level or combination of the covariates has only "
+            "zeros, or only successes, say); leave these columns out, or join levels"
+        )
+    terms = _unbounded(model, found, value_and_grad)
+    if terms:
+        return (
+            f"the standard deviation of {', '.join(terms)} runs to infinity: the data do not bound "
+            "it (every group has only zeros or only successes, say)"
+        )
+    return ""
+
+
+def _separated(
+    model: Any, found: Minimum, value_and_grad: Callable, k: int, unit: float
+) -> list[str]:
+    gamma, H = found.x[k:], np.asarray(found.curvature)[k:, k:]
+    if not gamma.size or not np.isfinite(H).all():
+        return []
+    values, vectors = np.linalg.eigh(H / unit**2)  # in units of eta
+    weak = vectors[:, values < WEAK]
+    outward = weak @ (weak.T @ gamma)
+    reach = unit * np.max(np.abs(model.Q @ outward))
+    if reach < 1.0:
+        return []
+    predicted = max(float(outward @ H @ outward) / 2, 1e-12)
+    times = min(ERRORS / np.sqrt(predicted), max(1.0, FAR / reach))
+    moved = found.x.copy()
+    moved[k:] += times * outward
+    rise = float(value_and_grad(jnp.asarray(moved))[0]) - found.value
+    if not rise < LITTLE * ERRORS**2:
+        return []
+    sizes = np.abs(np.linalg.solve(model.U, outward)) * np.sqrt(np.mean(model.X**2, axis=0))
+    return [name for name, size in zip(model.names, sizes, strict=True) if size > 0.1 * sizes.max()]
+
+
+def _unbounded(model: Any, found: Minimum, value_and_grad: Callable) -> list[str]:
+    names = []
+    for term, T in zip(model.effects.terms, basis.factors(model.effects, found.x), strict=True):
+        if np.linalg.norm(T) < LARGE:
+            continue
+        moved = found.x.copy()
+        moved[term.theta_start : term.theta_start + term.p * (term.p + 1) // 2] *= LARGE
+        rise = float(value_and_grad(jnp.asarray(moved))[0]) - found.value
+        if rise < LITTLE:
+            names.append(term.name)
+    return names
