@@ -27,8 +27,8 @@ class Laplace(eqx.Module):
     """The Gaussian approximation of x given y, N(mode, H^-1), and the log marginal likelihood.
 
     `converged` says whether the mode was found, H is positive definite there and log p(y) finite;
-    where not, mode, log_marginal, variances and samples are NaN, and so are derivatives. `posterior` is the
-    approximation as a field.
+    where not, mode, log_marginal, variances and samples are NaN, and so are derivatives.
+    `posterior` is the approximation as a field.
     """
 
     mode: Float[Array, " n"]
