@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from padchol.precisions.domain import CORRELATION, POSITIVE
 from padchol.precisions.precision import Precision, combination
 
 
@@ -48,7 +49,8 @@ def rw2(n: int, *, cyclic: bool = False) -> Precision:
 def ar1(n: int) -> Precision:
     """Stationary autoregression, corr(x_i, x_j) = rho^|i - j|. Parameters tau, rho.
 
-    tau is the *marginal* precision, 1 / var(x_i); the innovations have precision tau / (1 - rho^2).
+    tau > 0 is the *marginal* precision, 1 / var(x_i); the innovations have precision tau / (1 -
+    rho^2), |rho| < 1.
     """
     _at_least(n, 1)
     ends = np.zeros(n)
@@ -59,7 +61,8 @@ def ar1(n: int) -> Precision:
         innovation = tau / (1 - rho**2)
         return innovation * (1 + rho**2), -innovation * rho**2, -innovation * rho
 
-    return combination(parts, weights, ("tau", "rho"))
+    domain = {"tau": POSITIVE, "rho": CORRELATION}
+    return combination(parts, weights, ("tau", "rho"), domain=domain)
 
 
 def seasonal(n: int, period: int) -> Precision:
@@ -78,7 +81,7 @@ def seasonal(n: int, period: int) -> Precision:
 
 
 def _scaled(Q: Any, null: np.ndarray) -> Precision:
-    return combination([Q], lambda tau: (tau,), ("tau",), null)
+    return combination([Q], lambda tau: (tau,), ("tau",), null, {"tau": POSITIVE})
 
 
 def _differences(n: int, cyclic: bool) -> sp.csr_array:
