@@ -131,9 +131,9 @@ def test_dependent_rows_are_an_error_or_nan(precision):
 
 def test_what_is_said_of_dependent_rows():
     field, one = GMRF(PLAN, PLAN.values(GRID)), np.ones(n)
-    with pytest.raises(ValueError, match="row 1 is a combination .*: leave it out"):
+    with pytest.raises(ValueError, match=r"row 1 is a combination .*: leave it out"):
         field.constrain([one, 2 * one], [1, 2])
-    with pytest.raises(ValueError, match="row 1 is a combination .*: and no x satisfies them all"):
+    with pytest.raises(ValueError, match=r"row 1 is a combination .*: and no x satisfies them all"):
         field.constrain([one, 2 * one], [1, 3])
     with pytest.raises(ValueError, match=r"row 1 is zero"):
         field.constrain([one, 0 * one])
