@@ -13,6 +13,7 @@ import padchol
 from padchol import assembly, likelihoods
 from padchol.gmrf import GMRF, IntrinsicGMRF
 from padchol.laplace import design, laplace
+from padchol.laplace._mode import Problem, are_coupled
 
 rng = np.random.default_rng(0)
 n, m = 16, 30
@@ -309,26 +310,30 @@ UNCOUPLED = {
 @support.both_precisions
 @pytest.mark.parametrize("name", UNCOUPLED)
 def test_terms_that_are_not_coupled_pass(name, precision):
-    prior = PRIOR.astype(precision)
     narrow = design(PLAN, sp.csr_array(B.astype(precision)))
-    found = laplace(narrow, UNCOUPLED[name], prior, 0.1)
-    assert found.converged
+    x = jnp.asarray(np.random.default_rng(4).normal(size=n), precision)
+    problem = Problem(narrow, UNCOUPLED[name], PRIOR.astype(precision), x, None)
+    for probe in (are_coupled, jax.jit(are_coupled)):
+        assert not probe(problem, x)
+    assert are_coupled(Problem(narrow, COUPLED["one pair"], problem.a, x, None), x)
 
 
-@pytest.mark.parametrize("value", [-np.inf, np.inf, np.nan])
-def test_a_likelihood_of_infinity_has_no_mode(value):
-    found = jax.jit(lambda v: laplace(DESIGN, lambda eta: 0 * eta + v, PRIOR))(value)
-    assert not found.converged
-    assert np.isnan(found.log_marginal)
-    constant = laplace(DESIGN, lambda eta: jnp.full(m, value), PRIOR)
-    assert not constant.converged
+def test_a_likelihood_of_infinity_has_no_mode():
+    constant = jax.jit(lambda v: laplace(DESIGN, lambda eta: 0 * eta + v, PRIOR))
+    for value in (-np.inf, np.inf, np.nan):
+        found = constant(value)
+        assert not found.converged
+        assert np.isnan(found.log_marginal)
+    assert constant(-3.0).converged
+    flat = laplace(DESIGN, lambda eta: jnp.full(m, -jnp.inf), PRIOR)
+    assert not flat.converged
 
 
 def test_the_design_takes_vectors_of_its_shape():
     for f, length in ((DESIGN, n), (DESIGN.t, m)):
         for wrong in (length - 1, length + 1):
             with pytest.raises(ValueError, match=rf"a vector of shape \({length},\); got shape"):
-                jax.jit(f)(np.ones(wrong))
+                jax.eval_shape(lambda x, f=f: f(x), np.ones(wrong))
 
 
 def test_a_prior_on_another_plan_of_as_many_values_is_refused():

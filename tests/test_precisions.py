@@ -247,7 +247,7 @@ def test_parameters_are_counted_and_patterns_checked():
         Q.on(padchol.analyze(sp.eye_array(4).tocsc()))
 
 
-# ---- parameters outside of their domain -----------------------------------------------------------
+# ---- parameters outside of their domain --------------------------------------------------------
 
 ON_LINE = sp.csc_array(support.graph_laplacian(support.path(5)))
 BAD = {
