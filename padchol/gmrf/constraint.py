@@ -123,7 +123,7 @@ def plane(C: Any, e: Any, n: int, dtype: Any, before: Plane | None = None) -> Pl
     e = jnp.broadcast_to(e, C.shape[:1])
     if not len(C):
         return Plane(np.zeros((0, n), dtype), e.astype(dtype)) if before is None else before
-    eps = max(jnp.finfo(C.dtype).eps, jnp.finfo(dtype).eps)
+    eps: Any = max(jnp.finfo(C.dtype).eps, jnp.finfo(dtype).eps)
     held = 0
     if before is not None:
         known = isinstance(C, np.ndarray) and isinstance(before.C, np.ndarray)
@@ -159,7 +159,7 @@ def orthonormal(C: Any, eps: float) -> tuple[Any, Any, Any, Any]:
     return Q.T, R, scale, size[-1] > eps**DEPENDENT * size[0]
 
 
-def _dependent(C: np.ndarray, e: Array, eps: float, held: int) -> str:
+def _dependent(C: np.ndarray, e: Any, eps: float, held: int) -> str:
     """What to say of rows that depend on each other: the first that does on those before it."""
     with np.errstate(all="ignore"):
         first = next(i for i in range(len(C)) if not orthonormal(C[: i + 1], eps)[-1])

@@ -194,7 +194,7 @@ def _basis(rows: Any, what: str) -> Any:
         largest = lax.stop_gradient(jnp.max(jnp.abs(rows), 1, keepdims=True))
         unit = rows / largest
         return unit / lax.stop_gradient(jnp.linalg.norm(unit, axis=1, keepdims=True))
-    k, eps = len(rows), jnp.finfo(rows.dtype).eps
+    k, eps = len(rows), float(jnp.finfo(rows.dtype).eps)
     with np.errstate(all="ignore"):
         Q, _, _, sound = orthonormal(rows, eps) if k <= rows.shape[1] else (rows, 0, 0, False)
     if not sound:

@@ -143,7 +143,7 @@ def given_observations(field: Any, B: Any, y: Any, noise_precision: Any) -> GMRF
 
 def as_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
     """A shape of draws: 3 is (3,), as in numpy."""
-    return (int(shape),) if np.ndim(shape) == 0 else tuple(int(k) for k in shape)
+    return tuple(int(k) for k in np.atleast_1d(np.asarray(shape, int)))
 
 
 def points(field: Any, x: Any) -> Float[Array, "*batch n"]:

@@ -103,8 +103,8 @@ class Combination(eqx.Module):
     domain: tuple[tuple[str, Interval], ...] = eqx.field(static=True)
 
     def __call__(self, *parameters: Any) -> Float[Array, " entries"]:
-        parameters = within(dict(self.domain), self.names, parameters)
-        f = jnp.stack([jnp.asarray(x, float) for x in self.weights(*parameters)])
+        theta = within(dict(self.domain), self.names, parameters)
+        f = jnp.stack([jnp.asarray(x, float) for x in self.weights(*theta)])
         return f @ jnp.asarray(self.table, f.dtype)
 
 
