@@ -315,7 +315,7 @@ def test_terms_that_are_not_coupled_pass(name, precision):
     problem = Problem(narrow, UNCOUPLED[name], PRIOR.astype(precision), x, None)
     assert not are_coupled(problem, x)
     assert not jax.jit(lambda x: are_coupled(problem, x))(x)
-    assert are_coupled(Problem(narrow, COUPLED["one pair"], problem.a, x, None), x)
+    assert are_coupled(Problem(narrow, COUPLED["pair a period apart"], problem.a, x, None), x)
 
 
 def test_a_likelihood_of_infinity_has_no_mode():

@@ -30,12 +30,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
 from jax import lax
 from jaxtyping import Array, Float, Int
 
 from padchol.factor import Factor, cholesky
-from padchol.gmrf.constraint import DEPENDENT, dense, orthonormal
+from padchol.gmrf.nullspace import null_space, tie_down, tied, traced
+from padchol.gmrf.nullspace import pins as find_pins
 from padchol.gmrf.proper import GMRF, as_shape, given_observations, mean_of, points, square
 from padchol.numeric.values import check_values, diagonal_places, multiply, poisoned
 from padchol.plan import Plan
@@ -60,10 +60,11 @@ class IntrinsicGMRF(eqx.Module):
     Differentiable in `a`, `loc` and `null`, along changes of A that keep null its null space. Where
     A null is not zero, A is not positive semidefinite of that rank, or rounding may have changed
     the log determinant by more than LOST, every output is NaN. The latter is announced by a warning
-    outside of jit: float32 carries a second-order walk of 60 steps, a first-order one of 1000,
-    areas on a grid by the ten thousands; float64 squares that. Raises `ValueError` for shapes that
-    do not fit, and for null spaces and constraints that are known and not of full rank, or do not
-    tie each other down. Cost: one factorisation and a forward solve when it is made.
+    outside of jit: float32 carries a second-order walk of some 50 steps, a first-order one of 900,
+    and areas on a grid by the ten thousands; float64 a second-order walk of 5000. Raises
+    `ValueError` for shapes that do not fit, and for null spaces and constraints that are known and
+    not of full rank, or do not tie each other down. Cost: one factorisation and a forward solve
+    when it is made.
     """
 
     factor: Factor  # of G
@@ -87,14 +88,14 @@ class IntrinsicGMRF(eqx.Module):
     ):
         self.values = a = check_values(plan, a)
         N, C = null_space(plan, null, constraints)
-        self.pins = pins = _pins(C if _traced(N) else N.T) if pins is None else pins
-        self.tied = jnp.asarray(_tied(N, C, pins), a.dtype)
+        self.pins = pins = find_pins(C if traced(N) else N.T) if pins is None else pins
+        self.tied = jnp.asarray(tied(N, C, pins), a.dtype)
         self.loc = mean_of(plan, loc, a.dtype)
         self.null, self.constraints = jnp.asarray(N, a.dtype), jnp.asarray(C, a.dtype)
         at_pins = lax.stop_gradient(a[diagonal_places(plan)])[pins]
         self.pinned = jnp.where(at_pins > 0, at_pins, 1)  # 1: a row of zeros
         at = jnp.zeros(plan.n, a.dtype).at[pins].set(self.pinned)
-        a = poisoned(a, _is_null(plan, a, self.null) & _tie_down(N, C))
+        a = poisoned(a, _is_null(plan, a, self.null) & tie_down(N, C))
         self.factor = _of_full_rank(cholesky(plan, plan.add_diagonal(a, at)), len(C))
 
     @property
@@ -160,94 +161,6 @@ class IntrinsicGMRF(eqx.Module):
         return given_observations(self, B, y, noise_precision)
 
 
-def null_space(plan: Plan, null: Any, constraints: Any) -> tuple[Any, Any]:
-    """N (n, k) and C (k, n), by default N^T, bases of what was given: orthonormal (numpy) where it
-    is known, of columns and rows of length one where traced.
-
-    Raises `ValueError` for other shapes, and, where they are known, for bases that are not of full
-    rank and constraints that do not tie the null space down.
-    """
-    null = dense(null, "null space")
-    null = null[:, None] if null.ndim == 1 else null
-    C = null.T if constraints is None else dense(constraints, "constraints")
-    C = C[None] if C.ndim == 1 else C
-    if np.ndim(null) != 2 or np.shape(C) != np.shape(null)[::-1] or not np.size(C):
-        raise ValueError(
-            f"expected a null space of shape ({plan.n}, k) and constraints of shape "
-            f"(k, {plan.n}), k > 0; got {np.shape(null)} and {np.shape(C)}"
-        )
-    if null.shape[0] != plan.n:
-        raise ValueError(
-            f"expected a null space of shape ({plan.n}, k), a null space of {plan.n} rows; "
-            f"got shape {null.shape}"
-        )
-    C = _basis(C, "constraints")
-    N = C.T if constraints is None else _basis(null.T, "a null space").T
-    if not (_traced(N) or _traced(C) or _tie_down(N, C)):
-        raise ValueError("expected constraints that tie down every direction of the null space")
-    return N, C
-
-
-def _basis(rows: Any, what: str) -> Any:
-    """An orthonormal basis of what the rows span; rows of length one where they are traced."""
-    if _traced(rows):
-        largest = lax.stop_gradient(jnp.max(jnp.abs(rows), 1, keepdims=True))
-        unit = rows / largest
-        return unit / lax.stop_gradient(jnp.linalg.norm(unit, axis=1, keepdims=True))
-    k, eps = len(rows), float(jnp.finfo(rows.dtype).eps)
-    with np.errstate(all="ignore"):
-        Q, _, _, sound = orthonormal(rows, eps) if k <= rows.shape[1] else (rows, 0, 0, False)
-    if not sound:
-        raise ValueError(f"expected {what} of full rank {k}; got a matrix of less")
-    return Q
-
-
-def pins(C: Any) -> Int[np.ndarray, " k"]:
-    """k columns of C (k, n) that are as independent as may be: QR with column pivoting, from the
-    middle outwards where it makes no difference.
-
-    Raises `ValueError` for values that are traced, or not of full rank.
-    """
-    if _traced(C):
-        raise ValueError(
-            "expected pins, or constraints that are known when the field is traced (numpy arrays)"
-        )
-    C = _basis(np.asarray(C, float), "constraints")
-    n = C.shape[1]
-    outwards = np.argsort(abs(np.arange(n) - n // 2), kind="stable")
-    factored: Any = scipy.linalg.qr(C[:, outwards], mode="r", pivoting=True)
-    return outwards[factored[1][: len(C)]].astype(np.int32)
-
-
-_pins = pins  # where an argument has that name
-
-
-def _traced(x: Any) -> bool:
-    return isinstance(x, jax.core.Tracer)
-
-
-def _array_module(*arrays: Any) -> Any:
-    """numpy, in double precision, where all are known on the host."""
-    return np if all(isinstance(x, np.ndarray) for x in arrays) else jnp
-
-
-def _tied(N: Any, C: Any, pins: Any) -> Any:
-    """log (|C N|^2 / (|C C^T| |N_S|^2))"""
-    xp = _array_module(N, C, pins)
-    size = lambda M: xp.linalg.slogdet(M)[1]
-    return 2 * size(C @ N) - size(C @ C.T) - 2 * size(N[pins])
-
-
-def _tie_down(N: Any, C: Any) -> Any:
-    """Whether C N is invertible: by its singular values, or a bound of them where it is traced."""
-    held, eps = C @ N, jnp.finfo(N.dtype).eps
-    if _array_module(N, C) is np:
-        size = np.linalg.svd(held, compute_uv=False)
-        return size[-1] > eps**DEPENDENT * size[0]
-    held = lax.stop_gradient(held)
-    return jnp.linalg.norm(held) * jnp.linalg.norm(jnp.linalg.inv(held)) < eps**-DEPENDENT
-
-
 def _is_null(plan: Plan, a: Array, N: Array) -> Array:
     """Whether A N is zero up to rounding of each row of A."""
     miss, ones = multiply(plan, a, N), jnp.ones((plan.n, 1), a.dtype)
@@ -259,13 +172,13 @@ def _of_full_rank(factor: Factor, k: int) -> Factor:
     """The factor of G, failed where rounding may have made what it says of the determinant: where
     A is singular in more than the k dimensions given, or nearly so."""
     lost = (factor.info == 0) & (rounding_of_logdet(factor) > LOST)
-    if not _traced(lost) and lost:
+    if not traced(lost) and lost:
         name = factor.values.dtype.name
         warnings.warn(
             f"the precision is singular up to rounding of {name} beyond the {k} dimensions of the "
             f"null space given: every output is NaN. Either the null space is too small, or {name} "
             "cannot carry the field" + (": enable float64" if name == "float32" else ""),
-            stacklevel=4,
+            stacklevel=6,
         )
     smallest = jnp.argmin(factor.pivots**2 / _diagonal(factor)[jnp.asarray(factor.plan.perm)])
     at = jnp.asarray(factor.plan.perm, jnp.int32)[smallest] + 1

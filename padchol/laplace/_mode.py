@@ -96,7 +96,7 @@ def search(problem: Problem, x: Array, max_steps: int | Array) -> tuple[Array, A
 # terms that are not coupled is zero to the last bit. Terms that are next to each other, or not a
 # multiple of lcm(13, 16, 17) = 3536 apart, are told from each other.
 PERIODS = (13, 16, 17)
-COUPLING = 1e3  # roundings, of the largest entry: terms that are told apart by differences, say
+COUPLING = 100  # roundings, of the largest entry: terms that are told apart by differences, say
 
 
 def are_coupled(problem: Problem, x: Array) -> Bool[Array, ""]:
