@@ -22,7 +22,7 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Array, Float, Int
 
-from padchol.numeric.values import pair_weights, real_array
+from padchol.numeric.values import check_values, pair_weights, real_array
 from padchol.plan import Plan
 from padchol.symbolic.layout import fits_int32
 from padchol.symbolic.pattern import entries, positions
@@ -86,20 +86,24 @@ class Gram(eqx.Module):
         return self.terms(data, data, w)
 
     def times(self, x: Float[Array, " n"]) -> Float[Array, " m"]:
-        """A x"""
-        return self._product(self.rows, self.cols, x, self.shape[0])
+        """A x; `ValueError` for an x of another shape."""
+        return self._product(self.rows, self.cols, x, *self.shape)
 
     def t_times(self, v: Float[Array, " m"]) -> Float[Array, " n"]:
-        """A^T v"""
-        return self._product(self.cols, self.rows, v, self.shape[1])
+        """A^T v; `ValueError` for a v of another shape."""
+        return self._product(self.cols, self.rows, v, *self.shape[::-1])
 
-    def _product(self, to: np.ndarray, of: np.ndarray, x: Array, length: int) -> Array:
+    def _product(self, to: np.ndarray, of: np.ndarray, x: Any, length: int, given: int) -> Array:
+        x = real_array(x, "a vector")
+        if x.shape != (given,):
+            raise ValueError(f"expected a vector of shape ({given},); got shape {x.shape}")
         moved = jnp.asarray(self.data) * x[jnp.asarray(of)]
         return jnp.zeros(length, moved.dtype).at[jnp.asarray(to)].add(moved)
 
     def diagonal(self, plan: Plan, Z: Float[Array, " nnz"]) -> Float[Array, " m"]:
         """diag(A Z A^T) from canonical values of Z, as the selected inverse has them: the adjoint
         of the map from w."""
+        Z = check_values(plan, Z)
         at = jnp.zeros(self.shape[0], Z.dtype)
         return jax.linear_transpose(self, at)(pair_weights(plan, Z.dtype) * Z)[0]
 
@@ -148,10 +152,21 @@ class Blocks(eqx.Module):
     """The stored entries of each block to the canonical values of the whole; made by `blocks`."""
 
     terms: Products
+    entries: tuple[int, ...] = eqx.field(static=True)  # of each block
+    at: tuple[tuple[int, int], ...] = eqx.field(static=True)  # row and column of each block
 
     def __call__(self, *data: Any) -> Float[Array, " nnz"]:
         """Values from the entries of the blocks given, row by row of blocks."""
-        return self.terms(jnp.concatenate([real_array(x, "values") for x in data]))
+        given = [real_array(x, "values") for x in data]
+        if len(given) != len(self.entries):
+            raise ValueError(
+                f"expected the entries of {len(self.entries)} blocks, at {list(self.at)}; got "
+                f"{len(given)} arrays"
+            )
+        for x, size, at in zip(given, self.entries, self.at, strict=True):
+            if x.shape != (size,):
+                raise ValueError(f"expected block {at} with {size} entries; got shape {x.shape}")
+        return self.terms(jnp.concatenate(given))
 
 
 def blocks(plan: Plan, parts: Sequence[Sequence[Any]]) -> Blocks:
@@ -177,7 +192,10 @@ def blocks(plan: Plan, parts: Sequence[Sequence[Any]]) -> Blocks:
     start = np.cumsum([0, *sizes])
     rows = np.concatenate([t.rows + start[i] for i, _, t in found])
     cols = np.concatenate([t.cols + start[j] for _, j, t in found])
-    return Blocks(Products.of(plan, rows, cols, (np.arange(rows.size),), (rows.size,)))
+    terms = Products.of(plan, rows, cols, (np.arange(rows.size),), (rows.size,))
+    return Blocks(
+        terms, tuple(t.rows.size for _, _, t in found), tuple((i, j) for i, j, _ in found)
+    )
 
 
 def _real(row: Sequence[Any]) -> list[tuple[int, Any]]:

@@ -183,6 +183,36 @@ def test_blocks_name_what_does_not_fit():
         assembly.blocks(plan, [[A]])
 
 
+def test_each_part_has_its_length():
+    """Not only all of them together; at trace time as well."""
+    A, B = symmetric(4, 1), symmetric(3, 2)
+    join = assembly.blocks(padchol.analyze(sp.block_diag([A, B])), [[A], [None, B]])
+    a, b = A.data, B.data
+    wanted = r"expected block \(\d, \d\) with \d+ entries; got"
+    for wrong in ((a[:-1], np.r_[a[-1], b]), (b, a), (a, b[:, None]), (a[0], b)):
+        for call in (join, lambda *x: jax.eval_shape(lambda *x: join(*x), *x)):
+            with pytest.raises(ValueError, match=wanted):
+                call(*wrong)
+    with pytest.raises(ValueError, match=r"2 blocks, at \[\(0, 0\), \(1, 1\)\]; got 3 arrays"):
+        join(a, b, b)
+    with pytest.raises(ValueError, match=r"got 1 arrays"):
+        join(np.concatenate([a, b]))
+
+
+def test_products_with_vectors_have_their_length():
+    A = random(12, 7, 5, 0.4)
+    product = assembly.gram(padchol.analyze(assembly.gram_pattern(A)), A)
+    x, v = np.arange(7), np.arange(12.0)
+    np.testing.assert_allclose(product.times(x), A @ x, **TIGHT)
+    np.testing.assert_allclose(product.t_times(v), A.T @ v, **TIGHT)
+    for f, length in ((product.times, 7), (product.t_times, 12)):
+        wanted = rf"a vector of shape \({length},\); got shape"
+        for wrong in ((length + 1,), (length - 1,), (), (length, 1), (1, length), (0,)):
+            for call in (f, lambda x, f=f: jax.eval_shape(lambda x: f(x), x)):
+                with pytest.raises(ValueError, match=wanted):
+                    call(np.ones(wrong))
+
+
 def test_a_traced_plan_is_refused_by_name():
     A = support.laplacian(3)
     plan = padchol.analyze(assembly.gram_pattern(A))

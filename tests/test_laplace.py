@@ -13,6 +13,7 @@ import padchol
 from padchol import assembly, likelihoods
 from padchol.gmrf import GMRF, IntrinsicGMRF
 from padchol.laplace import design, laplace
+from padchol.laplace._mode import Problem, are_coupled
 
 rng = np.random.default_rng(0)
 n, m = 16, 30
@@ -242,3 +243,104 @@ def test_a_field_brings_its_own_mean_and_its_plan():
         laplace(DESIGN, DATA["poisson"](1.7), GMRF(other, other.values(Q)))
     with pytest.raises(ValueError, match="expected entries of shape"):
         DESIGN.with_entries(np.ones(3))
+
+
+# ---- likelihoods that are none ------------------------------------------------------------------
+
+SHAPES = {
+    "column": lambda eta: likelihoods.poisson(rng_poisson[:, None])(eta),
+    "sum": lambda eta: likelihoods.poisson(rng_poisson)(eta).sum(),
+    "short": lambda eta: likelihoods.poisson(rng_poisson[:-1])(eta[:-1]),
+    "long": lambda eta: likelihoods.poisson(rng_poisson[:-1])(eta),
+    "row": lambda eta: likelihoods.poisson(rng_poisson)(eta)[None],
+    "pair": lambda eta: (eta, eta),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_terms_of_another_shape_are_refused(name):
+    """Before anything is computed, and so under jit as well."""
+    with pytest.raises(ValueError, match=r"a log_likelihood of eta \(30,\) with terms of shape"):
+        jax.eval_shape(lambda s: laplace(DESIGN, SHAPES[name], s * PRIOR), 1.0)
+
+
+def pair(i, j, size):
+    return lambda eta: -(eta**2) + size * jnp.where(np.arange(m) == i, eta[j] * eta[i], 0)
+
+
+COUPLED = {
+    "mean": lambda eta: likelihoods.poisson(rng_poisson)(eta - eta.mean()),
+    "cumulative": lambda eta: likelihoods.poisson(rng_poisson)(0.1 * jnp.cumsum(eta)),
+    "neighbours": lambda eta: -(eta**2) - (eta - jnp.roll(eta, 1)) ** 2,
+    "first": lambda eta: likelihoods.binomial(rng_binomial, 5)(eta + 0.3 * eta[0]),
+    "softmax": lambda eta: jax.nn.log_softmax(eta) * rng_poisson,
+    "one pair": pair(3, 17, 1e-3),
+    "pair a period apart": pair(2, 19, -0.5),
+    "in one precision": lambda eta: -jnp.log1p(jnp.sum(eta**2)) / m - eta**2,
+}
+
+
+@pytest.mark.parametrize("name", COUPLED)
+def test_terms_that_are_coupled_are_refused(name):
+    with pytest.raises(ValueError, match="term i depends on eta_i alone"):
+        laplace(DESIGN, COUPLED[name], PRIOR, 0.1)
+
+
+def test_terms_that_are_coupled_do_not_converge_under_jit():
+    found = jax.jit(lambda s: laplace(DESIGN, COUPLED["mean"], s * PRIOR, 0.1))(1.3)
+    assert not found.converged
+    assert np.isnan(found.log_marginal)
+    assert np.isnan(found.mode).all()
+
+
+UNCOUPLED = {
+    "mixture": lambda eta: jax.nn.logsumexp(
+        jnp.stack([-((eta - 1) ** 2), -((eta + 1) ** 2) / 3]), axis=0
+    ),
+    "saturated": lambda eta: likelihoods.binomial(np.full(m, 5), 5)(eta + 60),
+    "gathered": lambda eta: likelihoods.poisson(rng_poisson)(eta[::-1])[::-1],
+    "by differences": lambda eta: likelihoods.poisson(rng_poisson)(
+        jnp.diff(jnp.cumsum(eta), prepend=0)
+    ),
+    "far apart": lambda eta: -(10.0 ** jnp.linspace(-12, 12, m)) * eta**2,
+    "linear": lambda eta: eta * 1.0,
+}
+
+
+@support.both_precisions
+@pytest.mark.parametrize("name", UNCOUPLED)
+def test_terms_that_are_not_coupled_pass(name, precision):
+    narrow = design(PLAN, sp.csr_array(B.astype(precision)))
+    x = jnp.asarray(np.random.default_rng(4).normal(size=n), precision)
+    problem = Problem(narrow, UNCOUPLED[name], PRIOR.astype(precision), x, None)
+    assert not are_coupled(problem, x)
+    assert not jax.jit(lambda x: are_coupled(problem, x))(x)
+    assert are_coupled(Problem(narrow, COUPLED["pair a period apart"], problem.a, x, None), x)
+
+
+def test_a_likelihood_of_infinity_has_no_mode():
+    constant = jax.jit(lambda v: laplace(DESIGN, lambda eta: 0 * eta + v, PRIOR))
+    for value in (-np.inf, np.inf, np.nan):
+        found = constant(value)
+        assert not found.converged
+        assert np.isnan(found.log_marginal)
+    assert constant(-3.0).converged
+    flat = laplace(DESIGN, lambda eta: jnp.full(m, -jnp.inf), PRIOR)
+    assert not flat.converged
+
+
+def test_the_design_takes_vectors_of_its_shape():
+    for f, length in ((DESIGN, n), (DESIGN.t, m)):
+        for wrong in (length - 1, length + 1):
+            with pytest.raises(ValueError, match=rf"a vector of shape \({length},\); got shape"):
+                jax.eval_shape(lambda x, f=f: f(x), np.ones(wrong))
+
+
+def test_a_prior_on_another_plan_of_as_many_values_is_refused():
+    order = np.random.default_rng(1).permutation(n)
+    moved = padchol.analyze(
+        [sp.csc_array(Q)[order][:, order], assembly.gram_pattern(sp.csr_array(B)[:, order])]
+    )
+    assert moved.nnz == PLAN.nnz
+    with pytest.raises(ValueError, match="a prior on the plan of the design"):
+        laplace(DESIGN, DATA["poisson"](1.7), GMRF(moved, np.ones(moved.nnz)))

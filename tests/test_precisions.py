@@ -245,3 +245,109 @@ def test_parameters_are_counted_and_patterns_checked():
         Q.matrix(1.0)
     with pytest.raises(ValueError, match="pattern is contained in the plan's"):
         Q.on(padchol.analyze(sp.eye_array(4).tocsc()))
+
+
+# ---- parameters outside of their domain --------------------------------------------------------
+
+ON_LINE = sp.csc_array(support.graph_laplacian(support.path(5)))
+BAD = {
+    "rw1": (lambda: precisions.rw1(5), [(0.0,), (-1.0,), (np.nan,), (np.inf,)]),
+    "rw2": (lambda: precisions.rw2(6), [(0.0,), (-1.0,)]),
+    "seasonal": (lambda: precisions.seasonal(6, 3), [(0.0,), (-1.0,)]),
+    "icar": (lambda: precisions.icar(adjacency()), [(0.0,), (-1.0,)]),
+    "ar1": (lambda: precisions.ar1(5), [(1.0, 1.0), (1.0, -1.0), (1.0, 1.5), (-1.0, 1.5), (0, 0)]),
+    "proper_car": (
+        lambda: precisions.proper_car(adjacency()),
+        [(1.0, 1.0), (1.0, -1.0), (1.0, 1.2), (1.0, -1.01), (-1.0, 0.5), (1.0, np.nan)],
+    ),
+    "leroux": (
+        lambda: precisions.leroux(adjacency()),
+        [(1.0, 1.0), (1.0, -0.1), (1.0, 1.5), (-1.0, 1.5), (0.0, 0.5)],
+    ),
+    "bym2": (
+        lambda: precisions.bym2(adjacency()),
+        [(1.0, 1.0), (1.0, -0.1), (1.0, 1.5), (-1.0, 0.5), (0.0, 0.5)],
+    ),
+    "matern": (
+        lambda: precisions.matern(sp.eye_array(5), ON_LINE),
+        [(0.0, 1.0), (-1.0, 1.0), (1.0, 0.0), (1.0, -1.0)],
+    ),
+    "kronecker": (
+        lambda: precisions.kronecker(precisions.ar1(2), precisions.ar1(3)),
+        [((1.0, 1.5), (1.0, -1.5)), ((-1.0, 0.5), (-1.0, 0.5))],
+    ),
+    "independent": (
+        lambda: precisions.independent(precisions.ar1(2), precisions.ar1(3)),
+        [((1.0, 0.5), (1.0, 1.5))],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_parameters_outside_of_their_domain(name):
+    """An error where they are known; NaN where traced, their derivatives as well."""
+    build, cases = BAD[name]
+    Q = build()
+    values = Q.on(padchol.analyze(Q.pattern))
+    traced = jax.jit(jax.value_and_grad(lambda p: jnp.sum(values(*p) ** 2)))
+    for parameters in cases:
+        with pytest.raises(ValueError, match=r"expected .* [<>]=? .*; got"):
+            values(*parameters)
+        with pytest.raises(ValueError, match=r"expected .* [<>]=? .*; got"):
+            Q.matrix(*parameters)
+        with pytest.raises(ValueError, match=r"expected .* [<>]=? .*; got"):
+            jax.jit(lambda x, p=parameters: x * values(*p).sum())(1.0)
+        found, slope = traced(jax.tree.map(float, parameters))
+        assert np.isnan(found)
+        assert np.isnan(jax.tree.leaves(slope)).any()
+
+
+@pytest.mark.parametrize("name", ["proper_car", "ar1", "leroux"])
+def test_fields_outside_of_their_domain_have_no_density(name):
+    build, cases = BAD[name]
+    Q = build()
+    values, x = Q.on(padchol.analyze(Q.pattern)), np.zeros(Q.n)
+    density = jax.jit(lambda tau, other: values.field(tau, other).log_prob(x))
+    assert np.isnan([density(*map(float, each)) for each in cases]).all()
+    assert np.isfinite(density(1.0, 0.5))
+
+
+def test_areas_without_neighbours():
+    W = adjacency(islands=True)
+    with pytest.raises(ValueError, match=r"a neighbour of every area.* got none of 1 areas, 16"):
+        precisions.proper_car(W)
+    with pytest.raises(ValueError, match=r"got none of 7 areas, 0, 1, 2, 3, 4, \.\.\."):
+        precisions.proper_car(sp.csr_array((7, 7)))
+    dense = precisions.leroux(W).matrix(2.0, 0.9).toarray()
+    np.testing.assert_allclose(dense[16, 16], 2 * (1 - 0.9))
+
+
+def test_the_limits_of_the_domain_that_belong_to_it():
+    np.testing.assert_allclose(
+        precisions.leroux(adjacency()).matrix(2.0, 0.0).toarray(), 2 * np.eye(16)
+    )
+    iid = precisions.bym2(adjacency()).matrix(2.0, 0.0).toarray()
+    np.testing.assert_allclose(iid[:16], 2 * np.eye(16, 32))
+
+
+def test_matern_parameters_outside_of_their_domain():
+    for reach, sigma in ((0.0, 1.0), (-1.0, 1.0), (1.0, 0.0), (1.0, -1.0), (np.nan, 1.0)):
+        with pytest.raises(ValueError, match=r"expected (reach|sigma) > 0, finite; got"):
+            precisions.matern_parameters(reach, sigma)
+        assert np.isnan(jax.jit(precisions.matern_parameters)(reach, sigma)[1])
+    kappa, _ = precisions.matern_parameters(np.array([1.0, 2.0]), 1.0)
+    np.testing.assert_allclose(kappa, np.sqrt(8) / np.array([1, 2]))
+
+
+def test_parameters_are_numbers():
+    Q = precisions.rw1(4)
+    with pytest.raises(ValueError, match=r"expected tau a number; got shape \(3,\)"):
+        Q.on(padchol.analyze(Q.pattern))(np.ones(3))
+
+
+def test_a_domain_of_ones_own():
+    parts, domain = [sp.eye_array(3)], {"s": precisions.Interval(1, 2)}
+    Q = precisions.combination(parts, lambda s: (s,), ("s",), domain=domain)
+    with pytest.raises(ValueError, match="expected 1 < s < 2; got 3"):
+        Q.matrix(3.0)
+    np.testing.assert_allclose(Q.matrix(1.5).toarray(), 1.5 * np.eye(3))

@@ -6,7 +6,9 @@
 Precisions of the usual models are made by `padchol.precisions`.
 """
 
-from padchol.gmrf.intrinsic import IntrinsicGMRF, null_space, pins
-from padchol.gmrf.proper import GMRF, Constraint
+from padchol.gmrf.constraint import Constraint, Plane, plane
+from padchol.gmrf.intrinsic import IntrinsicGMRF
+from padchol.gmrf.nullspace import null_space, pins
+from padchol.gmrf.proper import GMRF
 
-__all__ = ["GMRF", "Constraint", "IntrinsicGMRF", "null_space", "pins"]
+__all__ = ["GMRF", "Constraint", "IntrinsicGMRF", "Plane", "null_space", "pins", "plane"]

@@ -6,39 +6,19 @@ After Rue & Held (2005), Gaussian Markov Random Fields, chapter 2; equation numb
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from padchol import assembly
 from padchol.factor import Factor, cholesky
+from padchol.gmrf.constraint import Constraint, Plane, plane
 from padchol.numeric.values import multiply, real_array
 from padchol.plan import Plan
-
-OFF_CONSTRAINT = 1e3  # roundings by which C x may miss e, relative to the largest |C| |x| + |e|
-
-
-class Constraint(eqx.Module):
-    """C x = e, with what kriging needs: W = A^-1 C^T and the Cholesky factor of C W."""
-
-    C: Float[Array, "c n"]
-    e: Float[Array, " c"]
-    W: Float[Array, "n c"]
-    chol: Float[Array, "c c"]
-
-    def log_determinant(self) -> Float[Array, ""]:
-        """log |C A^-1 C^T| - log |C C^T|: what is added to log |A| on the plane."""
-        within = 2 * jnp.sum(jnp.log(jnp.diagonal(self.chol)))
-        return within - jnp.linalg.slogdet(self.C @ self.C.T)[1]
-
-    def correction(self, gap: Float[Array, "*batch c"]) -> Float[Array, "*batch n"]:
-        """A^-1 C^T (C A^-1 C^T)^-1 gap."""
-        solved = jax.scipy.linalg.cho_solve((self.chol, True), gap.reshape(-1, self.e.size).T)
-        return (self.W @ solved).T.reshape(*gap.shape[:-1], self.W.shape[0])
 
 
 class GMRF(eqx.Module):
@@ -72,12 +52,9 @@ class GMRF(eqx.Module):
         return self.factor.values
 
     def log_determinant(self) -> Float[Array, ""]:
-        """log |A|; with constraints log |Z^T A Z|, Z an orthonormal basis of the plane C x = 0,
-        which is log |A| + log |C A^-1 C^T| - log |C C^T|."""
+        """log |A|; with constraints log |Z^T A Z|, Z an orthonormal basis of the plane C x = 0."""
         whole, held = self.factor.logdet(), self.constraint
-        if held is None:
-            return whole
-        return whole + held.log_determinant()
+        return whole if held is None else whole + held.log_determinant()
 
     @property
     def mean(self) -> Float[Array, " n"]:
@@ -87,35 +64,28 @@ class GMRF(eqx.Module):
     def log_prob(self, x: Float[Array, "*batch n"]) -> Float[Array, "*batch"]:
         """The log density at x: (log |A| - n log 2 pi - (x - loc)^T A (x - loc)) / 2.
 
-        With constraints, the density of x given C x = e on the plane C x = e (2.31), and -inf off
-        it. Cost: one product with A a point.
+        With constraints, the density of x given C x = e on the plane C x = e (2.31), and -inf where
+        x is off it by more than rounding, in the type of x. Cost: one product with A a point.
         """
-        x = points(self, x)
-        value = self.factor.logdet() - self.n * math.log(2 * math.pi) - square(self, x)
-        value = value / 2
-        if self.constraint is None:
-            return value
+        x, eps = points(self, x), jnp.finfo(real_array(x, "a point").dtype).eps
         held = self.constraint
-        C, gap = held.C, held.e - held.C @ self.loc
-        white = jax.scipy.linalg.solve_triangular(held.chol, gap, lower=True)
-        given = -(C.shape[0] * math.log(2 * math.pi) + white @ white) / 2
-        size = jnp.abs(x) @ jnp.abs(C).T + jnp.abs(held.e)
-        on = is_rounding(x @ C.T - held.e, size, x) | jnp.isnan(value)  # a failure stays NaN
-        density = value + held.log_determinant() / 2 - given
+        rank = self.n if held is None else self.n - held.e.size
+        value = self.log_determinant() - rank * math.log(2 * math.pi) - square(self, x)
+        if held is None:
+            return value / 2
+        white = held.white(self.loc)
+        density = (value + white @ white) / 2
+        on = held.holds(x, self.loc, eps) | jnp.isnan(density)  # a failure stays NaN
         return jnp.where(on, density, -jnp.inf)
 
-    def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Float[Array, "*shape n"]:
+    def sample(self, key: Array, shape: int | Sequence[int] = ()) -> Float[Array, "*shape n"]:
         """Draws, for an explicit key; constraints by kriging (2.30)."""
-        return self.on_plane(self.loc + self.factor.sample(key, shape))
+        return self.on_plane(self.loc + self.factor.sample(key, as_shape(shape)))
 
     def marginal_variances(self) -> Float[Array, " n"]:
         """The diagonal of the covariance (2.29), by the selected inverse."""
-        variances = self.factor.marginal_variances()
-        if self.constraint is None:
-            return variances
-        held = self.constraint
-        root = jax.scipy.linalg.solve_triangular(held.chol, held.W.T, lower=True)
-        return variances - jnp.sum(root**2, 0)
+        variances, held = self.factor.marginal_variances(), self.constraint
+        return variances if held is None else jnp.maximum(variances - held.lost_variances(), 0)
 
     def condition(self, B: Any, y: Any, noise_precision: Any) -> GMRF:
         """The field given y = B x + e, e ~ N(0, diag(1 / noise_precision)), noise_precision > 0.
@@ -127,35 +97,28 @@ class GMRF(eqx.Module):
         """
         posterior = given_observations(self, B, y, noise_precision)
         held = self.constraint
-        return posterior if held is None else posterior.constrain(held.C, held.e)
+        return posterior if held is None else posterior.on(held.plane)
 
     def constrain(self, C: Any, e: Any = 0.0) -> GMRF:
-        """The field given C x = e: C (c, n) or (n,) dense, of full row rank, e a number or (c,).
+        """The field given C x = e: C (c, n) or (n,), dense or sparse, e a number or (c,).
 
         Sum to zero is `constrain(jnp.ones(n))`. Further constraints are added to those there are.
-        Cost: c solves, and c^2 numbers (Rue & Held 2005, section 2.3.3).
+        The rows, those there are among them, need to be linearly independent, by the standard of
+        `padchol.gmrf.constraint.DEPENDENT`: `ValueError` where C is known; every output is NaN
+        where it is traced. Cost: c solves, and c^2 numbers (Rue & Held 2005, section 2.3.3).
         """
-        C = jnp.atleast_2d(real_array(C, "constraints"))
-        if C.shape[1:] != (self.n,):
-            raise ValueError(f"expected C of shape (c, {self.n}) or ({self.n},); got {C.shape}")
-        e = real_array(e, "constraint values")
-        if e.shape not in ((), (C.shape[0],)):
-            raise ValueError(f"expected e a number or of shape ({C.shape[0]},); got {e.shape}")
-        e = jnp.broadcast_to(e, C.shape[:1])
-        if self.constraint is not None:
-            C = jnp.concatenate([self.constraint.C, C])
-            e = jnp.concatenate([self.constraint.e, e])
-        W = self.factor.solve(C.T)
-        held = Constraint(C, e, W, jnp.linalg.cholesky(C @ W))
-        none = lambda x: x is None
+        before = None if self.constraint is None else self.constraint.plane
+        held = plane(C, e, self.n, self.loc.dtype, before)
+        return self.on(held) if held.e.size else self
+
+    def on(self, plane: Plane) -> GMRF:
+        """The field on a plane, in place of the constraints there are."""
+        held, none = plane.under(self.factor), lambda x: x is None
         return eqx.tree_at(lambda g: g.constraint, self, held, is_leaf=none)
 
     def on_plane(self, x: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
         """x moved onto the plane C x = e by kriging, where there are constraints (2.30)."""
-        if self.constraint is None:
-            return x
-        held = self.constraint
-        return x - held.correction(x @ held.C.T - held.e)
+        return x if self.constraint is None else self.constraint.moved(x)
 
 
 def given_observations(field: Any, B: Any, y: Any, noise_precision: Any) -> GMRF:
@@ -178,11 +141,9 @@ def given_observations(field: Any, B: Any, y: Any, noise_precision: Any) -> GMRF
     return eqx.tree_at(lambda g: g.loc, posterior, loc + posterior.factor.solve(pull))
 
 
-def is_rounding(miss: Float[Array, "*batch c"], size: Float[Array, "*batch c"], of: Array) -> Array:
-    """Whether what C x misses e by is no more than rounding of terms of that size, in the type of
-    the points `of`."""
-    eps = jnp.finfo(jnp.result_type(of)).eps
-    return jnp.all(jnp.abs(miss) <= OFF_CONSTRAINT * eps * size, axis=-1)
+def as_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
+    """A shape of draws: 3 is (3,), as in numpy."""
+    return tuple(int(k) for k in np.atleast_1d(np.asarray(shape, int)))
 
 
 def points(field: Any, x: Any) -> Float[Array, "*batch n"]:

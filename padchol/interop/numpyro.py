@@ -9,7 +9,7 @@ The plan is static data of the distribution: it is neither batched nor different
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -23,6 +23,7 @@ from numpyro.distributions.util import validate_sample
 
 from padchol import gmrf
 from padchol.factor import cholesky
+from padchol.gmrf.proper import as_shape
 from padchol.interop.held import held_plan, hold
 from padchol.interop.plane import Plane, reflections
 from padchol.numeric.values import real_array
@@ -85,9 +86,9 @@ class _Field(Distribution):
             )
         return self._each(lambda a, x: self._field(a).log_prob(x), value - self.loc)
 
-    def sample(self, key: Any, sample_shape: tuple[int, ...] = ()) -> Array:
+    def sample(self, key: Any, sample_shape: int | Sequence[int] = ()) -> Array:
         """loc + P^T L^-T z, z standard normal, of shape sample_shape + batch_shape + (n,)."""
-        shape = (*sample_shape, *self._batch, self.plan.n)
+        shape = (*as_shape(sample_shape), *self._batch, self.plan.n)
         dtype = jnp.promote_types(self.a.dtype, self.loc.dtype)
         z = jax.random.normal(key, shape, dtype)
 
@@ -198,10 +199,8 @@ class IntrinsicGMRF(_Field):
                 "expected a null space and constraints that are known when the model is traced "
                 "(numpy arrays)"
             )
-        if constraints is not None:
-            constraints = np.atleast_2d(np.asarray(constraints, float))
-        self.null, self.C = gmrf.null_space(plan, np.asarray(null, float), constraints)
-        self._pins, self._reflections = gmrf.pins(self.C), reflections(self.C)
+        self.null, self.C = gmrf.null_space(plan, null, constraints)
+        self._pins, self._reflections = gmrf.pins(self.null.T), reflections(self.C)
         super().__init__(plan, a, loc, validate_args)
 
     @dependent_property(event_dim=1)  # pyright: ignore

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float
 from numpyro.distributions import biject_to, constraints
 from numpyro.distributions.transforms import Transform
 
-from padchol.gmrf.proper import is_rounding
+from padchol.gmrf.constraint import is_rounding
 
 
 def reflections(C: Any) -> Float[np.ndarray, "k n"]:
@@ -30,7 +30,7 @@ def reflections(C: Any) -> Float[np.ndarray, "k n"]:
 
 
 class Plane(constraints.Constraint):
-    """C (x - loc) = 0, up to rounding."""
+    """C (x - loc) = 0, up to rounding of sums of as many terms as large as those of x and loc."""
 
     event_dim = 1
 
@@ -38,8 +38,9 @@ class Plane(constraints.Constraint):
         self.C, self.loc, self.v = C, loc, v
 
     def __call__(self, x: Float[Array, "*batch n"]) -> Bool[Array, "*batch"]:
-        size = (jnp.abs(x) + jnp.abs(self.loc)) @ jnp.abs(self.C).T
-        return is_rounding((x - self.loc) @ self.C.T, size, x)
+        largest = jnp.max(jnp.abs(x), -1) + jnp.max(jnp.abs(self.loc), -1)
+        size = largest[..., None] * jnp.sum(jnp.abs(self.C), 1)
+        return is_rounding((x - self.loc) @ self.C.T, size, jnp.finfo(jnp.result_type(x)).eps)
 
     def feasible_like(self, prototype: Array) -> Array:
         return jnp.broadcast_to(self.loc, prototype.shape).astype(prototype.dtype)

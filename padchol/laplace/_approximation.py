@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from padchol.factor import Factor
-from padchol.gmrf import GMRF, IntrinsicGMRF
+from padchol.gmrf import GMRF, IntrinsicGMRF, Plane, plane
 from padchol.laplace._design import Design
-from padchol.laplace._mode import LogLikelihood, Plane, Problem, search
+from padchol.laplace._mode import LogLikelihood, Problem, are_coupled, held_fixed, search
 from padchol.numeric.values import check_values, poisoned, real_array
 from padchol.plan import Plan
 
@@ -24,9 +26,9 @@ POLISHING = 2  # Newton steps that carry the derivatives
 class Laplace(eqx.Module):
     """The Gaussian approximation of x given y, N(mode, H^-1), and the log marginal likelihood.
 
-    `converged` says whether the mode was found and H is positive definite there; where not, mode,
-    log_marginal, variances and samples are NaN, and so are derivatives. `posterior` is the
-    approximation as a field.
+    `converged` says whether the mode was found, H is positive definite there and log p(y) finite;
+    where not, mode, log_marginal, variances and samples are NaN, and so are derivatives.
+    `posterior` is the approximation as a field.
     """
 
     mode: Float[Array, " n"]
@@ -60,11 +62,10 @@ class Laplace(eqx.Module):
         found = self.design.gram.diagonal(self.design.plan, self.factor.selected_inverse())
         held = self.posterior.constraint
         if held is not None:
-            root = jax.scipy.linalg.solve_triangular(held.chol, held.W.T, lower=True)
-            found = found - jnp.sum(jax.vmap(self.design)(root) ** 2, 0)
+            found = jnp.maximum(found - jnp.sum(jax.vmap(self.design)(held.root()) ** 2, 0), 0)
         return self._said(found)
 
-    def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Float[Array, "*shape n"]:
+    def sample(self, key: Array, shape: int | Sequence[int] = ()) -> Float[Array, "*shape n"]:
         """Draws of N(mode, H^-1), given the constraints where there are any."""
         return self.posterior.sample(key, shape)
 
@@ -93,23 +94,31 @@ def laplace(
     Works under jit, vmap, grad and hessian with respect to everything `prior`, `loc`, the entries
     of the design and `log_likelihood` depend on. Cost: one factorisation a Newton step, 3 after
     the search, and as many again for a gradient.
+
+    Raises `ValueError` for shapes that do not fit, and, outside of jit, for terms that depend on
+    entries of eta other than their own, which the second derivative at the mode shows; under jit
+    `converged` is then false. It is as well where no mode is found, H is not positive definite
+    there, or log p(y) is not finite.
     """
     plan = design.plan
     field = _field(plan, prior, loc)
-    plane, log_prior = _prior(field, constrained)
+    held, log_prior = _prior(field, constrained)
     dtype = jnp.result_type(field.values, field.loc, jnp.asarray(design.gram.data))
     mean = field.loc.astype(dtype)
     start = mean if start is None else _vector(plan, real_array(start, "a start"), "start")
-    start = start.astype(dtype) if plane is None else plane.nearest(start.astype(dtype))
-    problem = Problem(design, log_likelihood, field.values.astype(dtype), mean, plane)
-    x, found, steps = search(problem, start, max_steps)
+    start = start.astype(dtype) if held is None else held.nearest(start.astype(dtype))
+    _check_terms(log_likelihood, design, dtype)
+    problem = Problem(design, log_likelihood, field.values.astype(dtype), mean, held)
+    fixed = held_fixed(problem)
+    x, found, steps = search(fixed, start, max_steps)
     x = lax.stop_gradient(x)
+    coupled = _refused_if_known(are_coupled(fixed, x))
     for _ in range(POLISHING):
         x = x + problem.newton(x, exact=True)[0]
     posterior = GMRF(plan, problem.curvature(x, exact=True), x)
-    posterior = posterior if plane is None else posterior.constrain(plane.C, plane.e)
-    converged = found & (posterior.factor.info == 0) & jnp.all(jnp.isfinite(x))
+    posterior = posterior if held is None else posterior.on(held)
     value = problem.value(x) + log_prior - posterior.log_determinant() / 2
+    converged = found & ~coupled & jnp.all(jnp.isfinite(x)) & jnp.isfinite(value)
     x, value = poisoned(x, converged), poisoned(value, converged)
     posterior = eqx.tree_at(lambda field: field.loc, posterior, x)
     return Laplace(x, value, converged, steps, posterior, design)
@@ -119,11 +128,29 @@ def _field(plan: Plan, prior: Any, loc: Any) -> GMRF | IntrinsicGMRF:
     if not isinstance(prior, GMRF | IntrinsicGMRF):
         loc = _vector(plan, real_array(loc, "a mean"), "loc")
         return GMRF(plan, check_values(plan, prior), loc)
-    if prior.values.shape != (plan.nnz,):
+    if not _same_pattern(prior.plan, plan):
         raise ValueError("expected a prior on the plan of the design; got one on another plan")
     if not (isinstance(loc, int | float) and loc == 0):
         raise ValueError("expected no loc beside a field, which has its own")
     return prior
+
+
+def _same_pattern(p: Plan, q: Plan) -> bool:
+    """Whether canonical values of p are those of q, as far as it is known."""
+    if (p.n, p.nnz) != (q.n, q.nnz):
+        return False
+    pairs = ((p.rows, q.rows), (p.cols, q.cols))
+    known = [pair for pair in pairs if not any(isinstance(x, jax.core.Tracer) for x in pair)]
+    return all(np.array_equal(*pair) for pair in known)
+
+
+def _refused_if_known(coupled: Bool[Array, ""]) -> Bool[Array, ""]:
+    if not isinstance(coupled, jax.core.Tracer) and coupled:
+        raise ValueError(
+            "expected a log_likelihood whose term i depends on eta_i alone; got terms that depend "
+            "on other entries of eta (its second derivative is not diagonal)"
+        )
+    return coupled
 
 
 def _prior(field: GMRF | IntrinsicGMRF, constrained: bool) -> tuple[Plane | None, Array]:
@@ -132,14 +159,26 @@ def _prior(field: GMRF | IntrinsicGMRF, constrained: bool) -> tuple[Plane | None
     half = field.log_determinant() / 2
     if isinstance(field, IntrinsicGMRF):
         if constrained:
-            return Plane(field.constraints, field.constraints @ field.loc), half
+            C = field.constraints
+            return plane(C, C @ field.loc, field.n, field.loc.dtype), half
         return None, half + field.rank_deficiency * math.log(2 * math.pi) / 2
     held = field.constraint
     if held is None:
         return None, half
-    gap = held.e - held.C @ field.loc
-    white = jax.scipy.linalg.solve_triangular(held.chol, gap, lower=True)
-    return Plane(held.C, held.e), half + white @ white / 2
+    white = held.white(field.loc)
+    return held.plane, half + white @ white / 2
+
+
+def _check_terms(log_likelihood: LogLikelihood, design: Design, dtype: Any) -> None:
+    """The shape of the terms, without computing any."""
+    m = design.gram.shape[0]
+    expected = f"expected a log_likelihood of eta ({m},) with terms of shape ({m},), as B has rows"
+    try:
+        found = jax.eval_shape(log_likelihood, jax.ShapeDtypeStruct((m,), dtype))
+    except TypeError as error:  # JAX's, for shapes that do not go together
+        raise ValueError(f"{expected}; got {error}") from error
+    if getattr(found, "shape", None) != (m,):
+        raise ValueError(f"{expected}; got {found}")
 
 
 def _vector(plan: Plan, v: Array, what: str) -> Array:

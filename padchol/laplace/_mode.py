@@ -8,10 +8,12 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from padchol.factor import Factor, cholesky
+from padchol.factor import cholesky
+from padchol.gmrf import Plane
 from padchol.laplace._design import Design
 from padchol.numeric.values import multiply
 
@@ -19,22 +21,6 @@ LogLikelihood = Callable[[Float[Array, " m"]], Float[Array, " m"]]
 
 SUFFICIENT = 1e-4  # part of the predicted increase that a step must bring (Armijo 1966)
 HALVINGS = 40  # of a step before the search gives up
-
-
-class Plane(eqx.Module):
-    """C x = e"""
-
-    C: Float[Array, "c n"]
-    e: Float[Array, " c"]
-
-    def nearest(self, x: Float[Array, " n"]) -> Float[Array, " n"]:
-        """The point of the plane that is nearest to x."""
-        return x - self.C.T @ jnp.linalg.solve(self.C @ self.C.T, self.C @ x - self.e)
-
-    def corrected(self, factor: Factor, x: Float[Array, " n"]) -> Float[Array, " n"]:
-        """x - H^-1 C^T (C H^-1 C^T)^-1 (C x - e)"""
-        W = factor.solve(self.C.T)
-        return x - W @ jnp.linalg.solve(self.C @ W, self.C @ x - self.e)
 
 
 class Problem(eqx.Module):
@@ -51,12 +37,12 @@ class Problem(eqx.Module):
         return jnp.sum(self.log_likelihood(self.design(x))) - apart @ self._Q(apart) / 2
 
     def gradient(self, x: Array) -> Array:
-        return self.design.t(self._slope(self.design(x))) - self._Q(x - self.loc)
+        return self.design.t(self.slope(self.design(x))) - self._Q(x - self.loc)
 
     def curvature(self, x: Array, exact: bool) -> Float[Array, " nnz"]:
         """Values of -psi'' at x; not exact: without what would make it indefinite."""
         eta = self.design(x)
-        w = -jax.jvp(self._slope, (eta,), (jnp.ones_like(eta),))[1]
+        w = -jax.jvp(self.slope, (eta,), (jnp.ones_like(eta),))[1]
         return self.a + self.design.gram(w if exact else jnp.maximum(w, 0))
 
     def newton(self, x: Array, exact: bool) -> tuple[Array, Array]:
@@ -65,10 +51,10 @@ class Problem(eqx.Module):
         factor = cholesky(self.design.plan, self.curvature(x, exact))
         step = factor.solve(slope)
         if self.plane is not None:
-            step = self.plane.corrected(factor, x + step) - x
+            step = self.plane.under(factor).moved(x + step) - x
         return step, step @ slope
 
-    def _slope(self, eta: Array) -> Array:
+    def slope(self, eta: Array) -> Array:
         return jax.grad(lambda eta: jnp.sum(self.log_likelihood(eta)))(eta)
 
     def _Q(self, v: Array) -> Array:
@@ -79,9 +65,8 @@ def search(problem: Problem, x: Array, max_steps: int | Array) -> tuple[Array, A
     """Newton's method with step halving: (x, whether it converged, steps).
 
     Converged: the predicted increase of psi is below the square root of the rounding, relative to
-    1 + |psi| eps; the steps that follow square what is left.
+    1 + |psi| eps; the steps that follow square what is left. The problem is one `held_fixed`.
     """
-    problem = _without_derivatives(problem)
     enough = jnp.finfo(x.dtype).eps ** 0.5
 
     def halved(x, value, step, increase):
@@ -107,7 +92,31 @@ def search(problem: Problem, x: Array, max_steps: int | Array) -> tuple[Array, A
     return x, jnp.asarray(state == 1), jnp.asarray(count)
 
 
-def _without_derivatives(problem: Problem) -> Problem:
+# Steps of the probe of each term: powers of two, by which products are exact, so that the probe of
+# terms that are not coupled is zero to the last bit. Terms that are next to each other, or not a
+# multiple of lcm(13, 16, 17) = 3536 apart, are told from each other.
+PERIODS = (13, 16, 17)
+COUPLING = 100  # roundings, of the largest entry: terms that are told apart by differences, say
+
+
+def are_coupled(problem: Problem, x: Array) -> Bool[Array, ""]:
+    """Whether a term of the likelihood depends on an entry of eta other than its own, seen at x.
+
+    The second derivative H of a sum of uncoupled terms is diagonal: H v = (H 1) v for each v. False
+    where a derivative is not a number.
+    """
+    eta = lax.stop_gradient(problem.design(x))
+    i = np.arange(eta.size)
+    steps = [np.exp2(i % period - period // 2) for period in PERIODS]
+    v = jnp.asarray(np.stack([np.ones(eta.size), *steps]), eta.dtype)
+    H = jax.vmap(lambda v: jax.jvp(problem.slope, (eta,), (v,))[1])(v)
+    wanted, eps = H[0] * v[1:], jnp.finfo(eta.dtype).eps
+    size = jnp.abs(H[1:]) + jnp.abs(wanted)
+    allowed = eps**0.5 * size + COUPLING * eps * jnp.max(size, initial=0.0)
+    return jnp.any(jnp.abs(H[1:] - wanted) > allowed)
+
+
+def held_fixed(problem: Problem) -> Problem:
     """The problem with everything it depends on held fixed, closed-over tracers included."""
     eta = jax.eval_shape(lambda d, x: d(x), problem.design, problem.loc)
     closed, consts = jax.closure_convert(problem.log_likelihood, jnp.zeros(eta.shape, eta.dtype))

@@ -5,11 +5,13 @@ values on the plan. See `padchol.precisions.precision`.
 """
 
 from padchol.precisions.areas import bym2, icar, leroux, proper_car, scaled_laplacian
+from padchol.precisions.domain import Interval
 from padchol.precisions.matern import matern, matern_parameters
 from padchol.precisions.precision import Precision, Values, combination, independent, kronecker
 from padchol.precisions.walks import ar1, rw1, rw2, seasonal
 
 __all__ = [
+    "Interval",
     "Precision",
     "Values",
     "ar1",

@@ -18,6 +18,7 @@ from scipy.sparse import csgraph
 
 from padchol.analysis import analyze
 from padchol.gmrf import IntrinsicGMRF
+from padchol.precisions.domain import CORRELATION, POSITIVE, PROPORTION
 from padchol.precisions.precision import Precision, combination
 
 
@@ -29,17 +30,26 @@ def icar(W: Any) -> Precision:
     """
     W = adjacency(W)
     component = csgraph.connected_components(W, directed=False)[1]
-    return combination([_laplacian(W)], lambda tau: (tau,), ("tau",), _indicators(component))
+    null = _indicators(component)
+    return combination([_laplacian(W)], lambda tau: (tau,), ("tau",), null, {"tau": POSITIVE})
 
 
 def proper_car(W: Any) -> Precision:
     """Q = tau (D - alpha W), positive definite for |alpha| < 1 where every area has a neighbour.
 
     Parameters tau, alpha (Rue & Held 2005, section 2.7; Banerjee, Carlin & Gelfand 2015, 4.3).
+    `ValueError` for areas without neighbours, about which it would say nothing.
     """
     W = adjacency(W)
-    parts = [sp.diags_array(W.sum(1)), W]
-    return combination(parts, lambda tau, alpha: (tau, -tau * alpha), ("tau", "alpha"))
+    alone = np.flatnonzero(W.sum(1) == 0)
+    if alone.size:
+        raise ValueError(
+            "expected a neighbour of every area, without which it has precision zero; got none of "
+            f"{alone.size} areas, {', '.join(map(str, alone[:5]))}{', ...' * (alone.size > 5)}"
+        )
+    parts, domain = [sp.diags_array(W.sum(1)), W], {"tau": POSITIVE, "alpha": CORRELATION}
+    weights = lambda tau, alpha: (tau, -tau * alpha)
+    return combination(parts, weights, ("tau", "alpha"), domain=domain)
 
 
 def leroux(W: Any) -> Precision:
@@ -50,14 +60,15 @@ def leroux(W: Any) -> Precision:
     """
     W = adjacency(W)
     parts = [sp.eye_array(W.shape[0]), _laplacian(W)]
-    return combination(parts, lambda tau, lam: (tau * (1 - lam), tau * lam), ("tau", "lam"))
+    weights, domain = lambda tau, lam: (tau * (1 - lam), tau * lam), {"lam": PROPORTION}
+    return combination(parts, weights, ("tau", "lam"), domain={"tau": POSITIVE, **domain})
 
 
 def bym2(W: Any) -> Precision:
     """The joint precision of (b, u), order 2 n, of the BYM2 model. Parameters tau, phi.
 
     b = (sqrt(1 - phi) v + sqrt(phi) u) / sqrt(tau), v ~ N(0, I), u the scaled ICAR of
-    `scaled_laplacian`: tau is the precision of b, phi in (0, 1) the part of its variance that is
+    `scaled_laplacian`: tau is the precision of b, 0 <= phi < 1 the part of its variance that is
     spatial (Riebler, Sorbye, Simpson & Rue 2016, Stat. Methods Med. Res. 25, 1145-1165, section 3):
 
         Q = [ tau/(1-phi) I               -sqrt(phi tau)/(1-phi) I ]
@@ -81,7 +92,8 @@ def bym2(W: Any) -> Precision:
         apart = 1 / (1 - phi)
         return tau * apart, -jnp.sqrt(phi * tau) * apart, phi * apart, 1.0
 
-    Q = combination(parts, weights, ("tau", "phi"))
+    domain = {"tau": POSITIVE, "phi": PROPORTION}
+    Q = combination(parts, weights, ("tau", "phi"), domain=domain)
     k = null.shape[1]
     return Precision(
         Q.rows, Q.cols, np.concatenate([np.zeros((n, k)), null]).T, Q.entries, _Joint(null), Q.names

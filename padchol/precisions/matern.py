@@ -20,7 +20,10 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Array
 
+from padchol.precisions.domain import POSITIVE, one_within
 from padchol.precisions.precision import Precision, combination
+
+DOMAIN = {"kappa": POSITIVE, "tau": POSITIVE}
 
 
 def matern(C: Any, G: Any, alpha: int = 2) -> Precision:
@@ -28,7 +31,7 @@ def matern(C: Any, G: Any, alpha: int = 2) -> Precision:
 
     C, G (n, n): mass and stiffness, as a finite-element library assembles them; C is lumped here.
     `matern_parameters` gives kappa and tau of a range and a standard deviation. Positive definite
-    for kappa > 0.
+    for kappa > 0 and tau > 0; elsewhere an error, or NaN where they are traced.
     """
     C, G = sp.csr_array(C), sp.csr_array(G)
     if C.shape != G.shape or C.shape[0] != C.shape[1]:
@@ -38,11 +41,11 @@ def matern(C: Any, G: Any, alpha: int = 2) -> Precision:
         raise ValueError(f"expected positive row sums of C; got {mass.min()} in {mass.argmin()}")
     if alpha == 1:
         weights = lambda kappa, tau: (tau**2 * kappa**2, tau**2)
-        return combination([sp.diags_array(mass), G], weights, ("kappa", "tau"))
+        return combination([sp.diags_array(mass), G], weights, ("kappa", "tau"), domain=DOMAIN)
     if alpha == 2:
         parts = [sp.diags_array(mass), G, G @ sp.diags_array(1 / mass) @ G]
         weights = lambda kappa, tau: (tau**2 * kappa**4, 2 * tau**2 * kappa**2, tau**2)
-        return combination(parts, weights, ("kappa", "tau"))
+        return combination(parts, weights, ("kappa", "tau"), domain=DOMAIN)
     raise ValueError(f"expected alpha 1 or 2; got {alpha}")
 
 
@@ -57,6 +60,11 @@ def matern_parameters(
     nu = alpha - dimension / 2
     if nu <= 0:
         raise ValueError(f"expected alpha > dimension / 2; got alpha {alpha} in {dimension}")
-    kappa = math.sqrt(8 * nu) / jnp.asarray(reach, float)
+    reach, sigma = _positive("reach", reach), _positive("sigma", sigma)
+    kappa = math.sqrt(8 * nu) / reach
     size = math.gamma(nu) / (math.gamma(alpha) * (4 * math.pi) ** (dimension / 2))
-    return kappa, jnp.sqrt(size) / (kappa**nu * jnp.asarray(sigma, float))
+    return kappa, jnp.sqrt(size) / (kappa**nu * sigma)
+
+
+def _positive(name: str, x: Any) -> Array:
+    return one_within(POSITIVE, name, x)

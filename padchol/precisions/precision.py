@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, Int
 from padchol.assembly import Blocks, blocks
 from padchol.gmrf import GMRF, IntrinsicGMRF, pins
 from padchol.plan import Plan
+from padchol.precisions.domain import Domain, Interval, within
 
 
 class Precision(eqx.Module):
@@ -98,9 +99,12 @@ class Combination(eqx.Module):
 
     table: Float[np.ndarray, "K entries"]
     weights: Callable[..., Sequence[Any]] = eqx.field(static=True)
+    names: tuple[str, ...] = eqx.field(static=True)
+    domain: tuple[tuple[str, Interval], ...] = eqx.field(static=True)
 
     def __call__(self, *parameters: Any) -> Float[Array, " entries"]:
-        f = jnp.stack([jnp.asarray(x, float) for x in self.weights(*parameters)])
+        theta = within(dict(self.domain), self.names, parameters)
+        f = jnp.stack([jnp.asarray(x, float) for x in self.weights(*theta)])
         return f @ jnp.asarray(self.table, f.dtype)
 
 
@@ -119,11 +123,14 @@ def combination(
     weights: Callable[..., Sequence[Any]],
     names: Sequence[str],
     null: np.ndarray | None = None,
+    domain: Domain | None = None,
 ) -> Precision:
     """Q(theta) = sum_k f_k(theta) Q_k, for your own models.
 
     parts: symmetric scipy matrices Q_k of one order. weights: theta, one argument for each name, to
     the numbers f_k. null: (n, k), a basis of the null space that all Q(theta) share, if they do.
+    domain: an `Interval` for each parameter that has one, {"tau": Interval(0, inf)}: outside of it
+    values are NaN where theta is traced, and a `ValueError` where it is known.
     """
     tables: list[Any] = [sp.coo_array(part) for part in parts]
     n = tables[0].shape[0]
@@ -133,8 +140,9 @@ def combination(
     for out, key, t in zip(table, keys, tables, strict=True):
         np.add.at(out, np.searchsorted(every, key), t.data)
     basis = np.zeros((n, 0)) if null is None else np.linalg.qr(null)[0]
-    entries, rows, cols = Combination(table, weights), every // n, every % n
-    return Precision(rows, cols, basis.T, entries, Fixed(basis), tuple(names))
+    rows, cols, names = every // n, every % n, tuple(names)
+    entries = Combination(table, weights, names, tuple((domain or {}).items()))
+    return Precision(rows, cols, basis.T, entries, Fixed(basis), names)
 
 
 class _Kronecker(eqx.Module):

@@ -5,20 +5,28 @@ Each has an overall precision tau. After Rue & Held (2005), sections 1.1, 3.3 an
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
 
+from padchol.precisions.domain import CORRELATION, POSITIVE
 from padchol.precisions.precision import Precision, combination
+
+# Sizes up to which float32 carries these fields, about: where `padchol.gmrf.intrinsic.LOST` lets
+# them pass (tests/test_intrinsic.py). Its error grows with n^2, n^4 and n^2.
+FLOAT32 = {"rw1": 900, "rw2": 50, "seasonal": 500}
 
 
 def rw1(n: int, *, cyclic: bool = False, positions: Any = None) -> Precision:
     """Random walk: x_{i+1} - x_i ~ N(0, 1 / tau), independent. Parameter tau.
 
     positions (n,), increasing: the variance of a step is its length over tau (their 3.3.1). cyclic:
-    the last is followed by the first. Null space: constants.
+    the last is followed by the first. Null space: constants. float32 carries some 900 steps.
     """
+    _carried("rw1", n)
     _at_least(n, 3 if cyclic else 2)
     step = np.ones(n - 1)
     if positions is not None:
@@ -34,8 +42,10 @@ def rw1(n: int, *, cyclic: bool = False, positions: Any = None) -> Precision:
 def rw2(n: int, *, cyclic: bool = False) -> Precision:
     """Second-order random walk: x_{i-1} - 2 x_i + x_{i+1} ~ N(0, 1 / tau). Parameter tau.
 
-    Null space: straight lines, or constants where the walk is cyclic (their 3.4.1).
+    Null space: straight lines, or constants where the walk is cyclic (their 3.4.1). float32 carries
+    some 50 steps, float64 5000: beyond, every output of the field is NaN.
     """
+    _carried("rw2", n)
     _at_least(n, 5 if cyclic else 3)
     if cyclic:
         D = _differences(n, True)
@@ -48,7 +58,8 @@ def rw2(n: int, *, cyclic: bool = False) -> Precision:
 def ar1(n: int) -> Precision:
     """Stationary autoregression, corr(x_i, x_j) = rho^|i - j|. Parameters tau, rho.
 
-    tau is the *marginal* precision, 1 / var(x_i); the innovations have precision tau / (1 - rho^2).
+    tau > 0 is the *marginal* precision, 1 / var(x_i); the innovations have precision tau / (1 -
+    rho^2), |rho| < 1.
     """
     _at_least(n, 1)
     ends = np.zeros(n)
@@ -59,14 +70,17 @@ def ar1(n: int) -> Precision:
         innovation = tau / (1 - rho**2)
         return innovation * (1 + rho**2), -innovation * rho**2, -innovation * rho
 
-    return combination(parts, weights, ("tau", "rho"))
+    domain = {"tau": POSITIVE, "rho": CORRELATION}
+    return combination(parts, weights, ("tau", "rho"), domain=domain)
 
 
 def seasonal(n: int, period: int) -> Precision:
     """Every sum of `period` successive values ~ N(0, 1 / tau). Parameter tau.
 
     Null space: the `period - 1` dimensions of patterns that repeat and sum to zero (their 3.4.3).
+    float32 carries some 500 values.
     """
+    _carried("seasonal", n)
     if not 2 <= period <= n:
         raise ValueError(f"expected a period from 2 to n = {n}; got {period}")
     m = n - period + 1
@@ -78,7 +92,7 @@ def seasonal(n: int, period: int) -> Precision:
 
 
 def _scaled(Q: Any, null: np.ndarray) -> Precision:
-    return combination([Q], lambda tau: (tau,), ("tau",), null)
+    return combination([Q], lambda tau: (tau,), ("tau",), null, {"tau": POSITIVE})
 
 
 def _differences(n: int, cyclic: bool) -> sp.csr_array:
@@ -98,3 +112,12 @@ def _neighbours(n: int) -> sp.coo_array:
 def _at_least(n: int, least: int) -> None:
     if n < least:
         raise ValueError(f"expected n >= {least}; got {n}")
+
+
+def _carried(name: str, n: int) -> None:
+    if n > FLOAT32[name] and jnp.result_type(float) == jnp.float32:
+        warnings.warn(
+            f"float32 carries {name} up to n = {FLOAT32[name]} or so; got {n}: what it does not "
+            "carry is NaN. Enable float64 (jax_enable_x64)",
+            stacklevel=3,
+        )
