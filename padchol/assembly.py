@@ -22,6 +22,7 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Array, Float, Int
 
+from padchol.methods import WithMethods
 from padchol.numeric.values import check_values, pair_weights, real_array
 from padchol.plan import Plan
 from padchol.symbolic.layout import fits_int32
@@ -29,7 +30,7 @@ from padchol.symbolic.pattern import entries, positions
 from padchol.symbolic.supernodes import ramp
 
 
-class Products(eqx.Module):
+class Products(WithMethods):
     """The tables of one map; see the module's docstring. All tables (terms,), in order of place."""
 
     place: Int[np.ndarray, " terms"]
@@ -71,7 +72,7 @@ def gram_pattern(A: Any) -> sp.csc_array:
     return sp.csc_array(ones.T @ ones)
 
 
-class Gram(eqx.Module):
+class Gram(WithMethods):
     """w (m,) to the canonical values of A^T diag(w) A, and products with A; made by `gram`."""
 
     terms: Products
@@ -148,7 +149,7 @@ def kron(plan: Plan, A: Any, B: Any) -> Products:
     return Products.of(plan, rows, cols, (p, q), (s.rows.size, t.rows.size))
 
 
-class Blocks(eqx.Module):
+class Blocks(WithMethods):
     """The stored entries of each block to the canonical values of the whole; made by `blocks`."""
 
     terms: Products

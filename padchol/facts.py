@@ -1,8 +1,8 @@
 """What is known of a plan beside its tables: counts for people, and its fingerprint.
 
 Similar plans share compiled programs, so nothing that tells them apart may be static. Facts are
-therefore an array (a JSON text as int32 words, padded to a fixed size) that goes wherever JAX takes the plan:
-through jit, cond, a thread, a file. Read from an array they are always this plan's.
+therefore an array (a JSON text as int32 words, padded to a fixed size) that goes wherever JAX takes
+the plan: through jit, cond, a thread, a file. Read from an array they are always this plan's.
 
 A function that is being traced has no array to read. It may still ask, say for nnz(L), which is the
 length of a structured copy: then it gets the facts of the plan that it is traced for, and the

@@ -41,7 +41,13 @@ class BoundMethod(eqx.Module):
 
 
 class WithMethods(eqx.Module):
-    """The base of what has methods for users, see above; no fields."""
+    """The base of what users call, or call methods of; no fields.
+
+    Hashed by identity: `jax.jit` asks the function for a hash, and arrays have none.
+    """
+
+    def __hash__(self) -> int:
+        return id(self)
 
     def __getattribute__(self, name: str) -> Any:
         found = object.__getattribute__(self, name)

@@ -43,6 +43,9 @@ class Plan(WithMethods):
     layout: Layout = eqx.field(static=True)
     nnz: int = eqx.field(static=True)  # canonical values: one a symmetric pair, and the diagonal
 
+    def __hash__(self) -> int:  # equal plans are equal, and so have equal hashes
+        return hash(self.layout)
+
     @property
     def n(self) -> int:
         """Order of the matrix."""

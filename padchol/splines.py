@@ -36,6 +36,7 @@ from scipy.interpolate import BSpline
 from padchol import assembly
 from padchol.analysis import analyze
 from padchol.factor import Factor, cholesky
+from padchol.methods import WithMethods
 from padchol.numeric.values import real_array
 from padchol.plan import Plan
 
@@ -109,7 +110,7 @@ class Term(NamedTuple):
         return B if self.by is None else sp.csr_array(sp.diags_array(np.asarray(self.by)) @ B)
 
 
-class Fit(eqx.Module):
+class Fit(WithMethods):
     """The estimate at given smoothing parameters. Where H is not positive definite: NaN."""
 
     coefficients: Float[Array, " n"]
@@ -139,7 +140,7 @@ class Fit(eqx.Module):
         return self.dispersion * assembly.gram(plan, design).diagonal(plan, inverse)
 
 
-class Smoothing(eqx.Module):
+class Smoothing(WithMethods):
     """Data, penalties and plan of one regression; made by `smoothing`."""
 
     plan: Plan

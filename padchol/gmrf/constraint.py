@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +20,7 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, Bool, Float
 
 from padchol.factor import Factor
+from padchol.methods import WithMethods
 from padchol.numeric.values import poisoned, real_array
 
 # Rows of length one count as dependent if their smallest singular value, over the largest, is below
@@ -31,7 +31,7 @@ ON_PLANE = 1e3  # roundings by which C x may miss e, relative to the terms of th
 SPENT = 10  # roundings: what is left of a pivot of C A^-1 C^T, of diagonal one, that should be zero
 
 
-class Plane(eqx.Module):
+class Plane(WithMethods):
     """The points with C x = e, the rows of C orthonormal; made by `plane`.
 
     On the host (numpy) where C was known there, so that what is added to it can be checked.
@@ -55,7 +55,7 @@ class Plane(eqx.Module):
         return Constraint(self, W, poisoned(scale[:, None] * chol, sound))
 
 
-class Constraint(eqx.Module):
+class Constraint(WithMethods):
     """C x = e with what kriging needs: W = A^-1 C^T and the Cholesky factor of C W."""
 
     plane: Plane

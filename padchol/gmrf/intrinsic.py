@@ -37,6 +37,7 @@ from padchol.factor import Factor, cholesky
 from padchol.gmrf.nullspace import null_space, tie_down, tied, traced
 from padchol.gmrf.nullspace import pins as find_pins
 from padchol.gmrf.proper import GMRF, as_shape, given_observations, mean_of, points, square
+from padchol.methods import WithMethods
 from padchol.numeric.values import check_values, diagonal_places, multiply, poisoned
 from padchol.plan import Plan
 
@@ -49,7 +50,7 @@ LOST = 0.05
 PROBES = 16  # of the trace: chi-squared with as many degrees of freedom, over as many
 
 
-class IntrinsicGMRF(eqx.Module):
+class IntrinsicGMRF(WithMethods):
     """The improper density with precision A of rank n - k, k = null.shape[1]: the rank deficiency.
 
     plan, a: the plan and the canonical values of A. null: (n, k), a basis of its null space, traced

@@ -17,11 +17,12 @@ from jaxtyping import Array, Float
 from padchol import assembly
 from padchol.factor import Factor, cholesky
 from padchol.gmrf.constraint import Constraint, Plane, plane
+from padchol.methods import WithMethods
 from padchol.numeric.values import multiply, real_array
 from padchol.plan import Plan
 
 
-class GMRF(eqx.Module):
+class GMRF(WithMethods):
     """x ~ N(loc, A^-1), given C x = e where there are constraints.
 
     plan, a: the plan and the canonical values of the precision A. loc: a number or (n,), the mean

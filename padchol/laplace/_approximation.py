@@ -17,13 +17,14 @@ from padchol.factor import Factor
 from padchol.gmrf import GMRF, IntrinsicGMRF, Plane, plane
 from padchol.laplace._design import Design
 from padchol.laplace._mode import LogLikelihood, Problem, are_coupled, held_fixed, search
+from padchol.methods import WithMethods
 from padchol.numeric.values import check_values, poisoned, real_array
 from padchol.plan import Plan
 
 POLISHING = 2  # Newton steps that carry the derivatives
 
 
-class Laplace(eqx.Module):
+class Laplace(WithMethods):
     """The Gaussian approximation of x given y, N(mode, H^-1), and the log marginal likelihood.
 
     `converged` says whether the mode was found, H is positive definite there and log p(y) finite;

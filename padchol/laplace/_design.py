@@ -8,11 +8,12 @@ import equinox as eqx
 from jaxtyping import Array, Float
 
 from padchol import assembly
+from padchol.methods import WithMethods
 from padchol.numeric.values import real_array
 from padchol.plan import Plan
 
 
-class Design(eqx.Module):
+class Design(WithMethods):
     """The sparse map eta = B x, and the tables of B^T W B, on one plan; made by `design`."""
 
     plan: Plan

@@ -119,7 +119,8 @@ def are_coupled(problem: Problem, x: Array) -> Bool[Array, ""]:
 def held_fixed(problem: Problem) -> Problem:
     """The problem with everything it depends on held fixed, closed-over tracers included."""
     eta = jax.eval_shape(lambda d, x: d(x), problem.design, problem.loc)
-    closed, consts = jax.closure_convert(problem.log_likelihood, jnp.zeros(eta.shape, eta.dtype))
+    terms = lambda eta: problem.log_likelihood(eta)  # a function, which has a hash
+    closed, consts = jax.closure_convert(terms, jnp.zeros(eta.shape, eta.dtype))
     fixed: Any = lax.stop_gradient([consts, problem.design, problem.a, problem.loc, problem.plane])
     held, design, a, loc, plane = fixed
     return Problem(design, lambda eta: closed(eta, *held), a, loc, plane)

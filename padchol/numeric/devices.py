@@ -145,7 +145,9 @@ def _rule(operands: Sequence, results: Sequence) -> tuple[str, tuple[str, ...]]:
         uncut.append(f"i{len(uncut)}")
         return uncut[-1]
 
-    taken, given = (", ".join(" ".join(map(factor, axes)) for axes in x) for x in (operands, results))
+    taken, given = (
+        ", ".join(" ".join(map(factor, axes)) for axes in x) for x in (operands, results)
+    )
     return f"{taken} -> {given}", tuple(uncut)
 
 

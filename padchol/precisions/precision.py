@@ -22,11 +22,12 @@ from jaxtyping import Array, Float, Int
 
 from padchol.assembly import Blocks, blocks
 from padchol.gmrf import GMRF, IntrinsicGMRF, pins
+from padchol.methods import WithMethods
 from padchol.plan import Plan
 from padchol.precisions.domain import Domain, Interval, within
 
 
-class Precision(eqx.Module):
+class Precision(WithMethods):
     """Q(parameters), symmetric, of order n, with stored entries (rows, cols) of both triangles.
 
     entries: the parameters to the stored values. null: the parameters to a basis (n, k) of the null
@@ -75,7 +76,7 @@ class Precision(eqx.Module):
         return parameters
 
 
-class Values(eqx.Module):
+class Values(WithMethods):
     """A precision on a plan: parameters to canonical values (nnz,). A pytree; made by `on`."""
 
     plan: Plan
