@@ -15,12 +15,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import gammaln
 from jaxtyping import Array, Float
+
+from padchol.methods import WithMethods
 
 Terms = Callable[[Float[Array, " m"]], Float[Array, " m"]]
 
@@ -52,11 +53,10 @@ def weibull(time: Any, event: Any, shape: Any) -> Weibull:
     return Weibull(_real(time), event, _weight(shape, "shape"))
 
 
-class _Likelihood(eqx.Module):
-    """Hashed and compared by identity, as functions are: `jax.jit` and the like ask for it."""
+class _Likelihood(WithMethods):
+    """Compared by identity as well, as functions are: `jax.jit` and the like ask for it."""
 
-    def __hash__(self) -> int:
-        return id(self)
+    __hash__ = WithMethods.__hash__
 
     def __eq__(self, other: Any) -> bool:
         return self is other

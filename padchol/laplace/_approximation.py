@@ -18,6 +18,7 @@ from padchol.gmrf import GMRF, IntrinsicGMRF, Plane, plane
 from padchol.laplace._design import Design
 from padchol.laplace._mode import LogLikelihood, Problem, are_coupled, held_fixed, search
 from padchol.methods import WithMethods
+from padchol.numeric.devices import alike
 from padchol.numeric.values import check_values, poisoned, real_array
 from padchol.plan import Plan
 
@@ -111,7 +112,7 @@ def laplace(
     _check_terms(log_likelihood, design, dtype)
     problem = Problem(design, log_likelihood, field.values.astype(dtype), mean, held)
     fixed = held_fixed(problem)
-    x, found, steps = search(fixed, start, max_steps)
+    x, found, steps = search(fixed, alike(start, fixed.loc)[0], max_steps)
     x = lax.stop_gradient(x)
     coupled = _refused_if_known(are_coupled(fixed, x))
     for _ in range(POLISHING):

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float
 from padchol.factor import cholesky
 from padchol.gmrf import Plane
 from padchol.laplace._design import Design
+from padchol.numeric.devices import alike, varying
 from padchol.numeric.values import multiply
 
 LogLikelihood = Callable[[Float[Array, " m"]], Float[Array, " m"]]
@@ -75,7 +76,8 @@ def search(problem: Problem, x: Array, max_steps: int | Array) -> tuple[Array, A
             found = problem.value(x + t * step)
             return ~(found >= value + SUFFICIENT * t * increase) & (tries < HALVINGS)
 
-        return lax.while_loop(short, lambda c: (c[0] / 2, c[1] + 1), (jnp.ones_like(value), 0))
+        whole: Any = _varying_as(value, jnp.ones((), value.dtype), 0)
+        return lax.while_loop(short, lambda c: (c[0] / 2, c[1] + 1), whole)
 
     def one(carry):
         x, _, count = carry
@@ -86,9 +88,8 @@ def search(problem: Problem, x: Array, max_steps: int | Array) -> tuple[Array, A
         moved = jnp.where(near | lost, x, x + t * step)
         return moved, jnp.where(near, 1, jnp.where(lost, -1, 0)), count + 1
 
-    x, state, count = lax.while_loop(
-        lambda c: (c[1] == 0) & (c[2] < max_steps), one, (lax.stop_gradient(x), 0, 0)
-    )
+    start = (lax.stop_gradient(x), *_varying_as(x, 0, 0))
+    x, state, count = lax.while_loop(lambda c: (c[1] == 0) & (c[2] < max_steps), one, start)
     return x, jnp.asarray(state == 1), jnp.asarray(count)
 
 
@@ -117,10 +118,22 @@ def are_coupled(problem: Problem, x: Array) -> Bool[Array, ""]:
 
 
 def held_fixed(problem: Problem) -> Problem:
-    """The problem with everything it depends on held fixed, closed-over tracers included."""
+    """The problem with everything it depends on held fixed, closed-over tracers included.
+
+    Inside `shard_map`, loc varies over the devices as anything of it does, and so does the search.
+    """
     eta = jax.eval_shape(lambda d, x: d(x), problem.design, problem.loc)
+    eta = jnp.zeros(eta.shape, eta.dtype)
     terms = lambda eta: problem.log_likelihood(eta)  # a function, which has a hash
-    closed, consts = jax.closure_convert(terms, jnp.zeros(eta.shape, eta.dtype))
-    fixed: Any = lax.stop_gradient([consts, problem.design, problem.a, problem.loc, problem.plane])
-    held, design, a, loc, plane = fixed
+    closed, consts = jax.closure_convert(terms, eta)
+    parts = [problem.design, problem.a, problem.loc, problem.plane]
+    eta, loc, *_ = alike(eta, problem.loc, *jax.tree.leaves([consts, parts]))
+    if varying(eta):
+        closed, consts = jax.closure_convert(terms, eta)
+    held, (design, a, _, plane), loc = lax.stop_gradient((consts, parts, loc))
     return Problem(design, lambda eta: closed(eta, *held), a, loc, plane)
+
+
+def _varying_as(x: Array, *starts: Any) -> tuple[Array, ...]:
+    """Where a loop begins whose state varies over devices as x does, see `numeric.devices`."""
+    return tuple(alike(*map(jnp.asarray, starts), x)[:-1])

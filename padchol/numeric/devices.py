@@ -1,12 +1,12 @@
 """Values over several devices: primitives inside `jax.shard_map`, and batches that jit partitions.
 
 Inside `shard_map` the type of an array says over which axes of the mesh it varies. A primitive's
-operands are made to vary alike before it is bound, so that each result varies like any of them; what
-it stands for is traced without these types, since it talks to no other device.
+operands are made to vary alike before it is bound, so that each result varies like any of them;
+what it stands for is traced without these types, since it talks to no other device.
 
-Under `jit` with a sharded batch, XLA would partition operation by operation, and a loop over members
-not at all: every device would compute every member. So a batch on several devices is handed over as
-a whole, with the rule that its batch axes may be cut and nothing else.
+Under `jit` with a sharded batch, XLA would partition operation by operation, and a loop over
+members not at all: every device would compute every member. So a batch on several devices is handed
+over as a whole, with the rule that its batch axes may be cut and nothing else.
 """
 
 from __future__ import annotations

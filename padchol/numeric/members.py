@@ -69,10 +69,8 @@ class Batch:
 def call(computation: Computation, plan: Plan, *arrays: jax.Array) -> Sequence[jax.Array]:
     """f(plan, *arrays) of a computation, batched as said above."""
     tables, tree = jax.tree.flatten(plan)
-    if computation.moved is None:
-        arrays = tuple(map(lax.stop_gradient, arrays))
-    arrays = alike(*arrays)
-    return members_p.bind(*tables, *arrays, what=Batch(computation, tree))
+    given = arrays if computation.moved else map(lax.stop_gradient, arrays)
+    return members_p.bind(*tables, *alike(*given), what=Batch(computation, tree))
 
 
 def elsewhere(plan: Plan) -> bool:
@@ -143,6 +141,8 @@ def _abstract(*operands, what: Batch):
 def _jvp(primals, tangents, *, what: Batch):
     """dx = A^-1 (db - dA x): another solve."""
     (x,) = members_p.bind(*primals, what=what)
+    of_matrix = what.computation.moved
+    assert of_matrix is not None
     tables, leaves = what.plan.num_leaves, primals[: what.plan.num_leaves]
     plan = jax.tree.unflatten(what.plan, leaves)
     dots = [None if type(dot) is ad.Zero else dot for dot in tangents[tables:]]
@@ -154,7 +154,7 @@ def _jvp(primals, tangents, *, what: Batch):
             every = [None] * (len(dots) - 1)
             for i, dot in zip(moving, given, strict=False):
                 every[i] = dot
-            return what.computation.moved(plan, every, given[-1])
+            return of_matrix(plan, every, given[-1])
 
         has = [(*(mask[i] for i in moving), True) for mask in what.has]
         terms.append(over_axes(moved, has, False)(*(dots[i] for i in moving), x))

@@ -1,7 +1,7 @@
 """L itself as a function of A: diag(L) with all its derivatives, and the panels without any.
 
-diag(L) as a form (see `numeric.forms`): psi(A; b, c) = sum over i of b_i L_ii c_i. Its gradient in A
-is the adjoint of the factorisation, applied to a cotangent of L on the diagonal.
+diag(L) as a form (see `numeric.forms`): psi(A; b, c) = sum over i of b_i L_ii c_i. Its gradient in
+A is the adjoint of the factorisation, applied to a cotangent of L on the diagonal.
 """
 
 from __future__ import annotations
