@@ -128,23 +128,26 @@ def _squares(front: Front, b, square: Callable, state):
     """square(column, lanes, quad, row, more, place, state) -> state for all squares of move b.
 
     From (row, column) of the update on, `more` + 1 rows and those of the QUAD columns whose bits
-    `lanes` has; row `place` of the quad of columns that starts at `quad` in the panel storage. Of
-    one strip, and over all strips, squares come from the upper left to the lower right. See
-    `symbolic.extend_add`.
+    `lanes` has; row `place` of the quad of columns that starts at `quad` in the panel storage.
+    Strip by strip, pieces downwards: later squares are below or on the right. One loop over both,
+    because entering a second one costs as much as three squares. See `symbolic.extend_add`.
     """
     tiles = front.tiles
     first, last, begin, end = _record(front, tiles.moves, b, MOVE)
 
-    def strip(s, state):
+    def more_strips(carry):
+        return carry[0] < last
+
+    def one(carry):
+        s, p, state = carry
         column, lanes, quad, top = _record(front, tiles.strips, s, STRIP)
+        p = lax.max(p, top)
+        rows, place = _record(front, tiles.pieces, p, PIECE)
+        state = square(column, lanes, quad, rows >> 2, rows & (QUAD - 1), place, state)
+        done = p + 1 == end
+        return s + done.astype(np.int32), lax.select(done, begin, p + 1), state
 
-        def piece(p, state):
-            rows, place = _record(front, tiles.pieces, p, PIECE)
-            return square(column, lanes, quad, rows >> 2, rows & (QUAD - 1), place, state)
-
-        return loop(lax.max(begin, top), end, piece, state)
-
-    return loop(first, last, strip, state)
+    return lax.while_loop(more_strips, one, (first, begin, state))[2]
 
 
 def hand_up(front: Front, b, band, update, panels):
