@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
+import support
 from storages import TILED, records, tiled_case, tiled_panels
 
+import padchol
+from padchol.symbolic.costs import CostModel
 from padchol.symbolic.layout import BAND, MOVE, PIECE, QUAD, STRIP
 from padchol.symbolic.unfold import panel_places, read
 
@@ -51,9 +55,26 @@ def test_fronts_hold_the_pattern(name):
 
 @pytest.mark.parametrize("name", [*TILED, "tall"])
 def test_moves_carry_each_entry_once(name):
+    tall = check_moves(tiled_case(name)[0])
+    if name == "tall":
+        assert tall > BAND
+
+
+@pytest.mark.parametrize("order", ["natural", "mmd"])
+@pytest.mark.parametrize("widest", [4, 6, 8])
+def test_moves_into_chains_of_fronts(widest, order):
+    """Supernodes cut into pieces, whose rows lie at places that differ by a constant."""
+    A = sp.block_diag([support.dense(21), support.scattered(40, 80), support.dense(24)]).tolil()
+    for i, j in ((0, 25), (5, 30), (3, 70), (4, 64), (9, 84), (33, 62)):
+        A[i, j] = A[j, i] = 0.1
+    plan = padchol.analyze(A, order=order, costs=CostModel(widest=widest))
+    assert check_moves(plan) > widest
+
+
+def check_moves(plan):
     """Every entry on and below the diagonal of every update is moved exactly once, to its place in
-    the panel of the front whose pivot its column is; moves of a front come band by band."""
-    plan = tiled_case(name)[0]
+    the panel of the front whose pivot its column is, and what comes too much above that diagonal;
+    moves of a front come band by band. Returns the rows of the tallest update."""
     tiles, n = plan.layout.tiles, plan.n
     row, column = panel_places(plan.layout, plan.table)
     start = records(plan)[0, 0]
@@ -75,12 +96,10 @@ def test_moves_carry_each_entry_once(name):
             for c in np.flatnonzero(lanes >> np.arange(QUAD) & 1):
                 k = left - QUAD + c
                 for q, t in enumerate(range(top, top + rows)):
-                    if t >= k:
-                        counted[t, k] += 1
-                        assert place[below[t], below[k]] == target + QUAD * q + c
+                    counted[t, k] += 1
+                    assert place[below[t], below[k]] == target + QUAD * q + c
         np.testing.assert_array_equal(np.tril(counted), np.tril(np.ones_like(counted)))
-    if name == "tall":
-        assert tall > BAND
+    return tall
 
 
 def test_places_of_panels():

@@ -6,7 +6,12 @@ QUAD neighbours in one quad of columns of the owner, and the rows from the first
 into *pieces*, at most QUAD neighbours in the panel of the owner. Every strip meets every piece: the
 tables grow with rows, while what they stand for, QUAD x QUAD squares, grows with entries.
 
-An update is made and handed up in bands of BAND rows. A *move* is one owner in one band: a range of
+Owners of which each has all rows of the one before, the next one's pivots and its rows below, form
+a *chain*, such as that of a wide supernode that was cut. A row lies in their panels at places that
+differ by a constant, so that one list of pieces serves the whole chain: a dense tail of n columns
+takes O(n^2) integers where squares are O(n^3).
+
+An update is made and handed up in bands of BAND rows. A *move* is one chain in one band: a range of
 strips, and a range of pieces. Squares may reach above the diagonal of the update; they then lie
 above the diagonal of the owner's panel, which is overwritten before anything reads it.
 """
@@ -25,7 +30,7 @@ from padchol.symbolic.supernodes import Supernodes, begins, ramp
 if TYPE_CHECKING:
     from padchol.symbolic.tiles import Placement
 
-AT_ONCE = 1 << 19  # rows of pairs of front and owner cut at a time: arrays of 4 megabytes
+AT_ONCE = 1 << 19  # rows of pairs of front and chain cut at a time: arrays of 4 megabytes
 
 
 class Moves(NamedTuple):
@@ -34,9 +39,10 @@ class Moves(NamedTuple):
     moves (., 4)    first strip and one behind the last, first piece and one behind the last
     strips (., 4)   first column in the update, counted from a margin of QUAD on its left and from
                     the first lane of its quad; which of the QUAD lanes count, as bits; where that
-                    quad of columns starts in the panel storage; the piece that its first row is in
+                    quad of columns would start in the panel storage if the owner had all rows of
+                    the chain's first owner; the piece that its first row is in
     pieces (., 2)   QUAD * (first row in the update) + (rows - 1); where that row starts in a quad
-                    of columns of the owner
+                    of columns of the chain's first owner
     """
 
     ptr: np.ndarray
@@ -51,15 +57,15 @@ class _Strips(NamedTuple):
     column: np.ndarray  # the first, in the update
     lane: np.ndarray  # of that column, in its quad of the owner
     lanes: np.ndarray  # which count, as bits
-    quad: np.ndarray  # where that quad of columns starts in the panel storage
+    quad: np.ndarray  # as in `Moves`
     piece: np.ndarray  # the one that its first row is in
 
 
 class _Pairs(NamedTuple):
-    """Pairs of a front and an owner of some of its rows, by front, then owner."""
+    """Pairs of a front and a chain of owners of its rows, by front, then owner."""
 
     front: np.ndarray
-    owner: np.ndarray
+    owner: np.ndarray  # the first of the chain that has rows of this front as pivots
     column: np.ndarray  # the first of the owner's, in the update
     height: np.ndarray  # rows from there on
     begin: np.ndarray  # its first strip, and one behind its last
@@ -67,8 +73,9 @@ class _Pairs(NamedTuple):
 
 
 def moves(nodes: Supernodes, where: Placement) -> Moves:
-    """The tables. Cost: in proportion to the rows of all pairs of front and owner."""
-    strips, pairs = _strips(nodes, where)
+    """The tables. Cost: in proportion to the rows of all pairs of front and chain."""
+    chain = _chains(nodes)
+    strips, pairs = _strips(nodes, where, chain)
     rows = int(pairs.height.sum())
     fits_int32(2 * (rows // QUAD), "the table of the extend-add")  # it has so many at least
     fits_memory(8 * rows, "the table of the extend-add")
@@ -77,7 +84,7 @@ def moves(nodes: Supernodes, where: Placement) -> Moves:
     pieces, found, done = [np.zeros((0, 2), np.int32)], [np.zeros((0, 6), np.int64)], 0
     for a, b in itertools.pairwise(bounds):
         part = _Pairs(*(x[a:b] for x in pairs))
-        cut, pair, band = _pieces(nodes, where, part)
+        cut, pair, band = _pieces(nodes, where, chain, part)
         pieces.append(cut)
         mine = slice(part.begin[0], part.end[-1])
         wanted = _key(np.repeat(np.arange(b - a), part.end - part.begin), strips.column[mine])
@@ -97,7 +104,15 @@ def moves(nodes: Supernodes, where: Placement) -> Moves:
     return Moves(ptr, records.astype(np.int32), table, np.concatenate(pieces))
 
 
-def _strips(nodes: Supernodes, where: Placement) -> tuple[_Strips, _Pairs]:
+def _chains(nodes: Supernodes) -> np.ndarray:
+    """(S,): the chain of each supernode. It goes on where no padding of pivots shifts its rows."""
+    goes_on = nodes.parent[:-1] == np.arange(1, nodes.parent.size)
+    goes_on &= nodes.below[:-1] == nodes.width[1:] + nodes.below[1:]
+    goes_on &= nodes.width[1:] % QUAD == 0
+    return np.cumsum(np.append(True, ~goes_on)[: nodes.parent.size])
+
+
+def _strips(nodes: Supernodes, where: Placement, chain: np.ndarray) -> tuple[_Strips, _Pairs]:
     """All strips, whose pieces are not known yet, and the pairs that they belong to."""
     front = np.repeat(np.arange(nodes.parent.size), nodes.below)
     owner = nodes.of_column[nodes.rows]
@@ -106,23 +121,31 @@ def _strips(nodes: Supernodes, where: Placement) -> tuple[_Strips, _Pairs]:
     count = np.diff(np.append(head, front.size))
     front, owner, offset = front[head], owner[head], offset[head]
     lane, column = offset % QUAD, head - nodes.row_ptr[front]
-    quad = where.panel[owner] + offset // QUAD * (QUAD * where.D[owner])
-    strips = _Strips(column, lane, ((1 << count) - 1) << lane, quad, np.zeros(head.size, np.int64))
-    new = np.flatnonzero(begins(front, owner))
+    new = np.flatnonzero(begins(front, chain[owner]))
     end = np.append(new, head.size)[1:]
+    pivots = np.cumsum(QUAD * where.quads) - QUAD * where.quads
+    above = pivots[owner] - np.repeat(pivots[owner[new]], end - new)  # rows of earlier owners
+    quad = where.panel[owner] + offset // QUAD * (QUAD * where.D[owner]) - QUAD * above
+    strips = _Strips(column, lane, ((1 << count) - 1) << lane, quad, np.zeros(head.size, np.int64))
     front, column = front[new], column[new]
     return strips, _Pairs(front, owner[new], column, nodes.below[front] - column, new, end)
 
 
 def _pieces(
-    nodes: Supernodes, where: Placement, pairs: _Pairs
+    nodes: Supernodes, where: Placement, chain: np.ndarray, pairs: _Pairs
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The pieces of these pairs, as in `Moves`; of each its pair, counted here, and its band."""
+    """The pieces of these pairs, as in `Moves`; of each its pair, counted here, and its band.
+
+    The pivots of one owner of the chain are no neighbours of the next one's: a strip of that must
+    not meet them.
+    """
     pair, row = np.repeat(np.arange(pairs.front.size), pairs.height), ramp(pairs.height)
     row += np.repeat(pairs.column, pairs.height)
     i = nodes.rows[np.repeat(nodes.row_ptr[pairs.front], pairs.height) + row]
     target = QUAD * where.row(nodes, pairs.owner[pair], i)
-    run = np.flatnonzero(begins(pair, target - QUAD * row, row // BAND))
+    owner = nodes.of_column[i]
+    owner[chain[owner] != chain[pairs.owner][pair]] = -1
+    run = np.flatnonzero(begins(pair, target - QUAD * row, row // BAND, owner))
     size = np.diff(np.append(run, row.size))
     count = -(-size // QUAD)
     done = QUAD * ramp(count)

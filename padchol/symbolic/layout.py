@@ -233,14 +233,16 @@ def capacity(size: int, steps: int) -> int:
 
 
 def fits_memory(size: int, what: str) -> None:
-    """Raise `MemoryError` where so many bytes are more than the machine has."""
+    """Raise `MemoryError` where so many bytes are more than the machine has; called before they are
+    asked for, because a system that overcommits kills the process instead of refusing."""
     try:
         there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # no such facts on this system: numpy will tell
         return
     if size > there > 0:
         raise MemoryError(
-            f"{what} needs {size:,} bytes; this machine has {there:,}: the problem is too large"
+            f"{what} needs {size:,} bytes at least; this machine has {there:,}: the problem is "
+            "too large for it"
         )
 
 
@@ -248,6 +250,6 @@ def fits_int32(value: int, what: str) -> None:
     """Raise `OverflowError` where an index would not fit; called with exact integers."""
     if value > INT32_MAX:
         raise OverflowError(
-            f"{what} needs indices up to {value}, beyond int32 ({INT32_MAX}): the problem is too "
-            "large for 32-bit index tables"
+            f"{what} needs indices up to {value:,}, beyond int32 ({INT32_MAX:,}): the problem is "
+            "too large for 32-bit index tables"
         )

@@ -17,6 +17,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from padchol.symbolic.layout import QUAD, fits_int32, fits_memory
+
+# Bytes that an analysis holds at once: 340 and 450 a column at peak for paths and diagonal matrices
+# of n = 2,000,000 in natural order, the least of all.
+PER_COLUMN = 300
+
 
 class Triplets(NamedTuple):
     """Raw entries as given: rows, cols (int64), data or None, and the shape of the matrix."""
@@ -52,10 +58,13 @@ class Pattern(NamedTuple):
 
 
 def triplets(A: Any) -> Triplets:
-    """Entries of a square A; see `entries`."""
+    """Entries of a square A of an order that plans can have; see `entries`."""
     found = entries(A)
     if found.shape[0] != found.shape[1]:
         raise ValueError(f"expected a square matrix; got shape {found.shape}")
+    # Panels hold four entries a column at least: `symbolic.tiles`.
+    fits_int32(QUAD * found.n, f"the panel storage of a matrix of order {found.n:,}")
+    fits_memory(PER_COLUMN * found.n, f"an analysis of order {found.n:,}")
     return found
 
 

@@ -22,6 +22,7 @@ from padchol.symbolic.layout import (
     Writer,
     capacity,
     fits_int32,
+    fits_memory,
     rounded,
 )
 from padchol.symbolic.supernodes import Supernodes, ramp
@@ -67,17 +68,27 @@ def placement(nodes: Supernodes) -> Placement:
     )
 
 
+def prove_sizes(nodes: Supernodes) -> None:
+    """Raise `OverflowError` or `MemoryError` for fronts too large for tables, or for this machine.
+
+    Nothing but the counts of rows is needed: they may not have been found yet.
+    """
+    where, rows = placement(nodes), int(rounded(nodes.below).sum())
+    fits_int32(where.panel_end, f"the panel storage of {where.panel_end:,} entries")
+    fits_int32(rows, f"the table of {rows:,} rows of fronts")
+    fits_memory(32 * rows, f"the analysis of {rows:,} rows of fronts")  # found as sorted keys
+
+
 def build(
     writer: Writer, nodes: Supernodes, relaxed: np.ndarray, i: np.ndarray, k: np.ndarray
 ) -> Tiles:
-    """The tables; arguments as those of `tables.build`."""
+    """The tables; arguments as those of `tables.build`, sizes proved."""
     where = placement(nodes)
     S, n = nodes.parent.size, relaxed.size
     room = rounded(nodes.below)
     fronts = capacity(S, COARSE)
     panels, pivots = capacity(where.panel_end, FINE), 1 + n + (QUAD - 1) * fronts
     panel, pivot = panels - 1, where.pivot_end - 1
-    fits_int32(panel, "panel storage")
     columns = np.arange(relaxed.size)
     location, diagonal = np.empty_like(relaxed), np.empty_like(relaxed)
     s = nodes.of_column
