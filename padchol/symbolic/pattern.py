@@ -75,6 +75,8 @@ def entries(A: Any, with_data: bool = True) -> Triplets:
         return _from_tuple(A)
     if hasattr(A, "shape") and len(A.shape) != 2:
         raise ValueError(f"expected a square matrix; got shape {tuple(A.shape)}")
+    if sp.issparse(A) and A.format == "dia":
+        return _from_diagonals(A)
     if sp.issparse(A):
         coo = A.tocoo()
         shape = (int(A.shape[0]), int(A.shape[1]))
@@ -85,6 +87,15 @@ def entries(A: Any, with_data: bool = True) -> Triplets:
         "expected a scipy.sparse matrix, a jax.experimental.sparse BCOO or BCSR, "
         f"or a tuple (rows, cols, n); got {type(A).__name__}"
     )
+
+
+def _from_diagonals(A: Any) -> Triplets:
+    """Of a DIA matrix, data[d, j] in row j - offsets[d] of column j; scipy's way drops zeros."""
+    m, n = A.shape
+    d, cols = (index.reshape(-1) for index in np.indices(A.data.shape))
+    rows = cols - np.asarray(A.offsets, np.int64)[d]
+    inside = (rows >= 0) & (rows < m) & (cols < n)
+    return Triplets(rows[inside], cols[inside], A.data.reshape(-1)[inside], (int(m), int(n)))
 
 
 def _from_tuple(A: tuple) -> Triplets:
