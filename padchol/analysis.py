@@ -14,7 +14,7 @@ from padchol.facts import Facts
 from padchol.plan import FORMAT, Plan, fingerprint
 from padchol.progress import Progress
 from padchol.report import counted
-from padchol.symbolic import ordering, supernodes, tables
+from padchol.symbolic import ordering, supernodes, tables, tiles
 from padchol.symbolic import pattern as patterns
 from padchol.symbolic.costs import CostModel, padded_shape
 from padchol.symbolic.etree import RowSubtrees, path_sums
@@ -64,8 +64,9 @@ def analyze(
     cache: a folder in which plans are kept and found again by pattern and options; None for none.
 
     Numpy and scipy only. Raises `ValueError` for a matrix that is not square or not symmetric,
-    naming an entry, and for an invalid permutation; `OverflowError` beyond 32-bit tables;
-    `PlanFileError` for a damaged file in the cache.
+    naming an entry, and for an invalid permutation; `OverflowError` beyond 32-bit tables, and
+    `MemoryError` beyond the memory of the machine, both from counts, before anything of that size
+    is made; `PlanFileError` for a damaged file in the cache.
     """
     pattern = patterns.canonical(A, lower=lower)
     if device not in ("cpu", "gpu", "tpu"):
@@ -198,6 +199,7 @@ def _assemble(
     """Tables and facts of the chosen ordering."""
     n, perm, post = pattern.n, chosen.perm, chosen.post
     fits_int32(chosen.nnz_L, "nnz(L)")
+    tiles.prove_sizes(chosen.relaxed)
     exact = supernodes.with_rows(chosen.counted, chosen.subtrees)
     relaxed, columns = supernodes.merged(exact, chosen.group, model.widest)
     position = post[columns]

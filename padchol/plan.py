@@ -17,7 +17,7 @@ from padchol.symbolic.exact import exact_supernodes, full_pattern
 from padchol.symbolic.layout import Layout
 from padchol.symbolic.pattern import Pattern
 
-FORMAT = 5  # of the fingerprint and of saved files: raised when tables change their meaning
+FORMAT = 6  # of the fingerprint and of saved files: raised when tables change their meaning
 
 
 class Plan(WithMethods):
@@ -76,8 +76,8 @@ class Plan(WithMethods):
 
         Duplicates are summed; where A has no entry the value is 0. For scipy matrices (full
         symmetric, checked, or one triangle) the result is a numpy array of A's float dtype. JAX
-        BCOO and BCSR matrices work under jit and are differentiable: the lower triangle is read,
-        as symmetry cannot be checked on traced values, and entries outside the pattern give NaN.
+        BCOO and BCSR matrices work under jit and are differentiable, the lower triangle counting
+        for both; they are checked alike, and what is traced gives NaN where it would be refused.
         """
         if hasattr(A, "sum_duplicates") and type(A).__module__.startswith("jax."):
             from padchol.numeric.values import sparse_values

@@ -13,101 +13,37 @@ dimensions,
 
     2 l = log|sum lambda_j S_j|_+ - log|H| + log|W| - (m - M) log(2 pi phi) - d(beta) / phi
 
-at its best phi, d(beta) / (m - M). |.|_+ is the product of the eigenvalues that are not zero.
+at its best phi, d(beta) / (m - M). |.|_+ is the product of the eigenvalues that are not zero. Data
+of weight zero are none: they count neither in m nor in |W|.
 Everything is differentiable in y, the weights and the log lambda_j, to any order.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
-import scipy.optimize
 import scipy.sparse as sp
+from jax import lax
 from jaxtyping import Array, Float
-from scipy.interpolate import BSpline
 
 from padchol import assembly
 from padchol.analysis import analyze
+from padchol.bsplines import PSpline, Term
 from padchol.factor import Factor, cholesky
 from padchol.methods import WithMethods
-from padchol.numeric.values import real_array
+from padchol.numeric.values import poisoned, real_array
 from padchol.plan import Plan
+from padchol.search import least
 
-
-class PSpline(NamedTuple):
-    """B-splines on equal intervals of [low, high], and a penalty on differences of `order`.
-
-    A large lambda gives a polynomial of degree order - 1; the penalty does not see it.
-    """
-
-    low: float
-    high: float
-    intervals: int
-    degree: int = 3
-    order: int = 2
-
-    @property
-    def size(self) -> int:
-        """Coefficients."""
-        return self.intervals + self.degree
-
-    @property
-    def rank(self) -> int:
-        """Of the penalty."""
-        return self.size - self.order
-
-    def design(self, x: Any) -> sp.csr_array:
-        """(m, size): the B-splines at x (m,). Raises `ValueError` for an x outside [low, high]."""
-        x = np.asarray(x, float)
-        if x.ndim != 1:
-            raise ValueError(f"expected x of shape (m,); got shape {x.shape}")
-        outside = ~((x >= self.low) & (x <= self.high))
-        if outside.any():
-            raise ValueError(f"expected x in [{self.low}, {self.high}]; got {x[outside][0]}")
-        step = (self.high - self.low) / self.intervals
-        at = self.low + step * np.arange(-self.degree, self.intervals + self.degree + 1)
-        at[self.degree], at[self.degree + self.intervals] = self.low, self.high
-        return sp.csr_array(BSpline.design_matrix(x, at, self.degree))
-
-    def differences(self) -> sp.csr_array:
-        """D (rank, size), the differences of `order` of neighbouring coefficients."""
-        D: Any = sp.eye_array(self.size, format="csr")
-        for _ in range(self.order):
-            D = D[1:] - D[:-1]
-        return sp.csr_array(D)
-
-    def log_determinant(self) -> float:
-        """log |D D^T|: of the penalty without its null space."""
-        D = self.differences()
-        G = sp.csr_array(D @ D.T)
-        bands = np.zeros((self.order + 1, self.rank))
-        for k in range(min(self.order + 1, self.rank)):
-            bands[k, : self.rank - k] = G.diagonal(k)
-        return float(2 * np.sum(np.log(scipy.linalg.cholesky_banded(bands, lower=True)[0])))
-
-    def everywhere(self) -> sp.csr_array:
-        """The design at one point of each interval: every product of two B-splines that occurs."""
-        ends = np.linspace(self.low, self.high, self.intervals + 1)
-        return self.design((ends[1:] + ends[:-1]) / 2)
-
-
-class Term(NamedTuple):
-    """f(x), or by * f(x) where `by` (m,) is given."""
-
-    spline: PSpline
-    x: Any
-    by: Any = None
-
-    def design(self) -> sp.csr_array:
-        B = self.spline.design(self.x)
-        return B if self.by is None else sp.csr_array(sp.diags_array(np.asarray(self.by)) @ B)
+ROUNDING = 1e-4  # relative error of what the data tell about polynomials at the largest lambda
+NOTHING_LEFT = 1e4  # roundings of the data below which their standard deviation is none
 
 
 class Fit(WithMethods):
@@ -147,6 +83,7 @@ class Smoothing(WithMethods):
     gram: assembly.Gram
     penalties: tuple[np.ndarray, ...]  # values of each S_j
     log_determinants: tuple[float, ...] = eqx.field(static=True)  # log |S_j|_+
+    free: Float[np.ndarray, "m unpenalised"]  # B on what no penalty sees, of columns of length 1
     ranks: tuple[int, ...] = eqx.field(static=True)
     starts: tuple[int, ...] = eqx.field(static=True)  # of the terms among the coefficients
 
@@ -158,20 +95,21 @@ class Smoothing(WithMethods):
     def fit(self, y: Any, log_smoothing: Any, weights: Any = 1.0) -> Fit:
         """The estimate for data y (m,), log lambda (terms,), and weights, a number or (m,).
 
-        Cost: one factorisation of H.
+        Raises `ValueError` for weights below zero, or with which the terms are not identifiable;
+        traced, these give NaN. Cost: one factorisation of H.
         """
         y, rho, w = self._checked(y, log_smoothing, weights)
         smooth = sum(jnp.exp(r) * jnp.asarray(S) for r, S in zip(rho, self.penalties, strict=True))
         data = self.gram(w)
-        factor = cholesky(self.plan, data + smooth)
+        factor = cholesky(self.plan, poisoned(data + smooth, self._identifiable(w)))
         beta = factor.solve(self.gram.t_times(w * y))
         residual = y - self.gram.times(beta)
         deviance = jnp.sum(w * residual**2) + self._roughness(beta, rho)
-        free = self.m - (self.plan.n - sum(self.ranks))
+        free = jnp.sum(w > 0) - self.free.shape[1]
         phi = deviance / free
         ranks, determinants = jnp.asarray(self.ranks), sum(self.log_determinants)
         penalty = jnp.sum(ranks * rho) + determinants
-        twice = penalty - factor.logdet() + jnp.sum(jnp.log(w))
+        twice = penalty - factor.logdet() + jnp.sum(jnp.log(jnp.where(w > 0, w, 1)))
         twice = twice - free * (jnp.log(2 * jnp.pi * phi) + 1)
         return Fit(beta, phi, twice / 2, factor, data, self.starts)
 
@@ -180,34 +118,52 @@ class Smoothing(WithMethods):
         return self.fit(y, log_smoothing, weights).log_restricted
 
     def choose(self, y: Any, weights: Any = 1.0, start: Any = None) -> Float[np.ndarray, " terms"]:
-        """log lambda (terms,) of the largest restricted likelihood: L-BFGS-B with its gradient.
+        """log lambda (terms,) of the largest restricted likelihood.
 
-        On the host. Each lambda is looked for within 1 / sqrt(eps) of trace(B^T W B) / trace(S),
-        where the search also starts: beyond it, data or penalty are lost in rounding. A smooth
-        without curvature ends at the upper bound. Raises `RuntimeError` where no maximum is found.
+        On the host: L-BFGS-B with its gradient from the best of a few starts, and again from any
+        better point found on the lines through where it ends. Each lambda is looked for between
+        the bounds beyond which data or penalty are lost in rounding, see `_range`. A smooth without
+        curvature ends at the upper bound. Raises `RuntimeError` where the restricted likelihood is
+        finite nowhere, or unbounded because no residual is left, and `ValueError` as `fit` does.
         """
-        middle, reach = self._balance(weights)
+        low, middle, high = self._range(weights)
         start = middle if start is None else np.broadcast_to(np.asarray(start, float), middle.shape)
 
         def loss(rho):
-            value, slope = _climb(jnp.asarray(rho), self, y, weights)
+            (value, _), slope = _climb(jnp.asarray(rho), self, y, weights)
             return -float(value), -np.asarray(slope, float)
 
-        bounds = list(zip(middle - reach, middle + reach, strict=True))
-        found = scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
-        if not (found.success and np.isfinite(found.fun)):
-            raise RuntimeError(f"no maximum of the restricted likelihood: {found.message}")
-        return found.x
+        found = least(loss, start, low, high)
+        (_, phi), _ = _climb(jnp.asarray(found), self, y, weights)
+        y, _, w = self._checked(y, found, weights)
+        if not phi > jnp.mean(w * y**2) * (NOTHING_LEFT * jnp.finfo(y.dtype).eps) ** 2:
+            raise RuntimeError(
+                "no maximum of the restricted likelihood: the terms fit the data without a "
+                f"residual, phi = {float(phi):.3g}, and the likelihood is unbounded"
+            )
+        return found
 
-    def _balance(self, weights: Any) -> tuple[Float[np.ndarray, " terms"], float]:
-        """log(trace(B^T W B) / trace(S)) term by term, and -log(eps) / 2."""
-        data = self.gram(jnp.broadcast_to(real_array(weights, "weights"), (self.m,)))
+    def _range(self, weights: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(low, middle, high): where each log lambda is looked for.
+
+        middle: log(trace(B^T W B) / trace(S)), -log(eps) / 2 above low. The smallest eigenvalue of
+        S that is not zero is (pi / size)^(2 order) of its largest or less: high is beyond the
+        lambda at which it, too, outweighs the data, as far as rounding allows, which is eps times
+        exp(high - middle) of what the data tell about polynomials.
+        """
+        w = self._checked(jnp.zeros(self.m), jnp.zeros(len(self.ranks)), weights)[2]
+        data = self.gram(w)
         diagonal = self.plan.rows == self.plan.cols
         sums = [
             np.add.reduceat(np.asarray(values, float)[diagonal], self.starts)
             for values in (data, sum(self.penalties))
         ]
-        return np.log(sums[0] / sums[1]), -math.log(float(jnp.finfo(data.dtype).eps)) / 2
+        middle, eps = np.log(sums[0] / sums[1]), float(jnp.finfo(data.dtype).eps)
+        reach = -math.log(eps) / 2
+        size = np.diff([*self.starts, self.plan.n])
+        smallest = 2 * (size - np.array(self.ranks)) * np.log(np.maximum(size / math.pi, 1))
+        high = np.minimum(reach + smallest, max(reach, math.log(ROUNDING / eps)))
+        return middle - reach, middle, middle + high
 
     def _roughness(self, beta: Array, rho: Array) -> Array:
         """sum_j lambda_j |D_j beta_j|^2, from differences: no cancellation where it is small."""
@@ -217,6 +173,15 @@ class Smoothing(WithMethods):
         each = [jnp.exp(r) * (d @ d) for r, d in zip(rho, bends, strict=True)]
         return jnp.sum(jnp.stack(each))
 
+    def _identifiable(self, w: Array) -> Array:
+        """Whether data of these weights determine what no penalty sees."""
+        free = jnp.asarray(self.free, w.dtype)
+        enough = jnp.sum(w > 0) > free.shape[1]
+        share = w / jnp.where(enough, jnp.max(w), 1)
+        scale = jnp.linalg.eigvalsh(lax.stop_gradient(free.T @ (share[:, None] * free)))
+        within = 1e3 * float(jnp.finfo(w.dtype).eps)  # of its rounding, which m terms add to
+        return enough & jnp.all(w >= 0) & jnp.all(scale > within * jnp.max(scale, initial=0.0))
+
     def _checked(self, y: Any, rho: Any, weights: Any) -> tuple[Array, Array, Array]:
         y, w = real_array(y, "data"), real_array(weights, "weights")
         rho = real_array(rho, "log smoothing parameters")
@@ -225,21 +190,39 @@ class Smoothing(WithMethods):
                 raise ValueError(f"expected {what} of shape ({length},); got shape {v.shape}")
         if w.shape not in ((), (self.m,)):
             raise ValueError(f"expected weights a number or of shape ({self.m},); got {w.shape}")
-        return y, rho, jnp.broadcast_to(w, y.shape)
+        w = jnp.broadcast_to(w, y.shape)
+        if not isinstance(w, jax.core.Tracer):
+            self._check_weights(np.asarray(w))
+        return y, rho, w
+
+    def _check_weights(self, w: np.ndarray) -> None:
+        if not (w >= 0).all():
+            raise ValueError(f"expected weights >= 0; got {w[~(w >= 0)][0]}")
+        if not self._identifiable(jnp.asarray(w)):
+            raise ValueError(
+                f"the terms are not identifiable without constraints: the {int(np.sum(w > 0))} "
+                f"data of positive weight do not determine the {self.free.shape[1]} parameters "
+                "that no penalty sees, and phi"
+            )
 
 
 @jax.jit
-@jax.value_and_grad
-def _climb(rho: Array, model: Smoothing, y: Array, weights: Array) -> Array:
-    return model.log_restricted(y, rho, weights)
+@functools.partial(jax.value_and_grad, has_aux=True)
+def _climb(rho: Array, model: Smoothing, y: Array, weights: Array) -> tuple[Array, Array]:
+    """The restricted log likelihood, its slope, and the dispersion."""
+    found = model.fit(y, rho, weights)
+    return found.log_restricted, found.dispersion
 
 
 def smoothing(terms: Sequence[Term]) -> Smoothing:
     """The regression on a sum of terms; the symbolic work, on the host.
 
     Terms must be identifiable without constraints: one smooth function, or further ones with `by`.
-    Raises `ValueError` where lengths differ or data are too few to estimate phi.
+    Raises `ValueError` where they are not, where lengths differ, or where data are too few to
+    estimate phi.
     """
+    if not terms:
+        raise ValueError("expected at least one term; got none")
     designs: list[Any] = [term.design() for term in terms]
     m = designs[0].shape[0]
     if any(B.shape[0] != m for B in designs):
@@ -249,6 +232,7 @@ def smoothing(terms: Sequence[Term]) -> Smoothing:
     ranks = tuple(spline.rank for spline in splines)
     if m <= (unpenalised := int(starts[-1]) - sum(ranks)):
         raise ValueError(f"expected more than {unpenalised} data, the free parameters; got {m}")
+    free = _unpenalised(designs, splines)
     B = sp.csr_array(sp.hstack(designs))
     D = [spline.differences() for spline in splines]
     S = [_placed(d.T @ d, first, starts[-1]) for d, first in zip(D, starts[:-1], strict=True)]
@@ -259,9 +243,39 @@ def smoothing(terms: Sequence[Term]) -> Smoothing:
         assembly.gram(plan, B),
         tuple(np.asarray(plan.values(s)) for s in S),
         tuple(spline.log_determinant() for spline in splines),
+        free,
         ranks,
         tuple(int(first) for first in starts[:-1]),
     )
+
+
+def _unpenalised(designs: list[Any], splines: list[PSpline]) -> Float[np.ndarray, "m unpenalised"]:
+    """B on what no penalty sees, of columns of length 1; `ValueError` where they are dependent."""
+    parts = [B @ spline.unpenalised() for B, spline in zip(designs, splines, strict=True)]
+    free = np.hstack(parts)
+    length = np.linalg.norm(free, axis=0)
+    for k, part in enumerate(parts):
+        if not _independent(part):
+            raise ValueError(
+                f"the terms are not identifiable without constraints: the data of term {k}, its x "
+                f"and by, do not determine a polynomial of {part.shape[1]} coefficients"
+            )
+    if not _independent(free):
+        raise ValueError(
+            f"the {len(parts)} terms are not identifiable without constraints: no penalty sees the "
+            "polynomials in them, a constant each at least, and those of one can be made up by "
+            "those of the others. Give one term, and further ones with by"
+        )
+    return free / length
+
+
+def _independent(columns: np.ndarray) -> bool:
+    """Whether normal equations can tell the columns apart in double precision."""
+    length = np.linalg.norm(columns, axis=0)
+    if not (length > 0).all():
+        return False
+    singular = np.linalg.svd(columns / length, compute_uv=False)
+    return bool(singular[-1:].min(initial=1.0) > 1e-6 * singular.max(initial=0.0))
 
 
 def _placed(block: Any, first: int, n: int) -> sp.csc_array:

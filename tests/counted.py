@@ -16,7 +16,9 @@ import support
 from programs import equations
 
 import padchol
-from padchol.symbolic.layout import BLOCK
+from padchol.symbolic.layout import BLOCK, MOVE, QUAD, STRIP
+from padchol.symbolic.supernodes import ramp
+from padchol.symbolic.unfold import read
 
 BUDGET = Path(__file__).with_name("budget.json")
 PLANS = {"grid 50^2": (50, 50), "grid 100^2": (100, 100), "grid 14^3": (14, 14, 14)}
@@ -48,10 +50,20 @@ def of_plan(plan: padchol.Plan) -> dict[str, float]:
         "padded flops / flops": facts["padded_flops"] / facts["flops"],
         "padded entries / nnz(L)": facts["padded_entries"] / plan.nnz_L,
         "stored entries / nnz(L)": tiles.panels / plan.nnz_L,
-        "moved entries / nnz(L)": 4 * tiles.moves.size / plan.nnz_L,
+        "moved entries / nnz(L)": QUAD**2 * squares(plan) / plan.nnz_L,
         "table bytes / nnz(L)": facts["bytes"] / plan.nnz_L,
         "predicted us": 1e-3 * facts["cost"],
     }
+
+
+def squares(plan: padchol.Plan) -> int:
+    """How many squares of QUAD rows and columns the extend-add of a CPU moves."""
+    tiles = plan.layout.tiles
+    first, last, begin, end = read(plan.table, tiles.moves).reshape(-1, MOVE).T
+    top = read(plan.table, tiles.strips).reshape(-1, STRIP)[:, 3]
+    move = np.repeat(np.arange(first.size), last - first)
+    strip = first[move] + ramp(last - first)
+    return int(np.maximum(end[move] - np.maximum(begin[move], top[strip]), 0).sum())
 
 
 def of_programs(plan: padchol.Plan) -> dict[str, float]:

@@ -14,7 +14,9 @@ import scipy.sparse as sp
 from support import grid
 
 import padchol
-from padchol.cli import main
+from padchol.cli import fit, main
+from padchol.numeric import fronts
+from padchol.symbolic.costs import CostModel
 
 
 @pytest.fixture(params=["mtx", "npz"])
@@ -279,3 +281,43 @@ def test_the_whole_demo(tmp_path, capsys):
     assert "done. What was found:" in text
     for name in ("structure.png", "surface.png"):
         assert (out / name).stat().st_size > 50_000
+
+
+# ---- fit --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", [fit.ONE_BY_ONE, fit.IN_CHUNKS])
+def test_fit_finds_the_prices_that_times_were_made_of(engine):
+    """Row C10: a price that is never paid stays what it was in the model."""
+    device = "cpu" if engine is fit.ONE_BY_ONE else "gpu"
+    plans = [
+        padchol.analyze(grid(*sides), costs=CostModel(widest=widest), device=device)
+        for sides in ((5, 5), (12, 12), (5, 6, 7), (30,), (8, 8, 8))
+        for widest in (8, 32, 256)
+    ]
+    counts = np.array([engine.counted(plan) for plan in plans])
+    truth = np.arange(1.0, 1 + len(engine.prices))
+    found, error = fit.explain(engine, counts, counts @ truth)
+    assert error < 1e-6
+    assert np.linalg.matrix_rank(counts / counts.max(0)) >= len(engine.prices) - 1
+    if engine is fit.ONE_BY_ONE:
+        expected = dict(zip(engine.prices, [*truth[:-1], 1 / truth[-1]], strict=True))
+        assert found == pytest.approx(expected, rel=1e-6)
+    counts[:, 2] = 0
+    found, error = fit.explain(engine, counts, counts @ truth)
+    assert engine.prices[2] not in found
+    assert error < 1e-6
+
+
+@pytest.mark.parametrize("device", ["auto", "gpu"])
+def test_fit_prints_a_model_that_analyze_takes(device, capsys):
+    """Row C10: on a CPU, whichever engine's prices are asked for."""
+    tiled = fronts.TILED
+    assert main(["fit", "grid2d:6", "--seconds", "0.001", "--device", device]) == 0
+    assert fronts.TILED is tiled
+    *times, summary, model = capsys.readouterr().out.strip().splitlines()
+    engine = fit.ONE_BY_ONE if device == "auto" else fit.IN_CHUNKS
+    assert len(times) == len(engine.bent)
+    assert "Typical error" in summary
+    costs = eval(model, {"CostModel": CostModel})
+    assert padchol.analyze(grid(6, 6), costs=costs).n == 36

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jax.experimental import sparse as jsparse
 
 import padchol
-from padchol.symbolic.pattern import canonical, positions, triplets, values
+from padchol.symbolic.pattern import canonical, entries, positions, triplets, values
 
 FORMATS = ["csc", "csr", "coo", "bsr", "dok", "lil", "dia"]
 A33 = np.array([[4.0, 1.0, 0.0], [1.0, 5.0, 2.0], [0.0, 2.0, 6.0]])
@@ -224,3 +224,27 @@ def test_triplets_keep_duplicates_and_order():
     np.testing.assert_array_equal(t.rows, [1, 0, 1])
     np.testing.assert_array_equal(t.data, [1, 2, 3])
     assert t.n == 2
+
+
+def test_explicit_zeros_of_every_container():
+    """Row D11: an entry that is stored is of the pattern, whatever its value; DIA's too."""
+    A = sp.diags_array([[4.0, 4, 4, 4], [0.0, 1, 0], [0.0, 1, 0]], offsets=[0, 1, -1])
+    t = entries(A)
+    stored = sp.coo_array((t.data, (t.rows, t.cols)), shape=A.shape)
+    assert t.rows.size == 10
+    for form in ("dia", "coo", "csr", "csc", "bsr"):
+        given = A if form == "dia" else stored.asformat(form)
+        found = canonical(given)
+        assert found.rows.size == 7, form
+        np.testing.assert_array_equal(values(found, given), [4, 0, 4, 1, 4, 0, 4])
+
+
+def test_diagonals_that_reach_outside_of_the_matrix():
+    """Entries of DIA beyond the shape are none."""
+    data = np.arange(1.0, 16).reshape(3, 5)
+    A = sp.dia_array((data, [0, -2, 2]), shape=(4, 4))
+    t = entries(A)
+    assert t.rows.size == 4 + 2 + 2
+    dense = np.zeros((4, 4))
+    dense[t.rows, t.cols] = t.data
+    np.testing.assert_array_equal(dense, A.toarray())

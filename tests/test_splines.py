@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.optimize
 import scipy.sparse as sp
 import support
 
@@ -147,7 +148,119 @@ def test_failure_is_never_a_number():
         MODEL.choose(np.full(m, np.nan), W)
 
 
+def exact_choice(spline, x, y, w):
+    """(rho, edf, phi, value at rho) of one smooth: the restricted likelihood in eigenvalues, which
+    loses nothing however flat it is. Of the positions, at which several data are, only their
+    differences from polynomials matter: K = Q^T Z Z^T Q."""
+    x, y, w = x[w > 0], y[w > 0], w[w > 0]
+    design, D = spline.design(x).toarray(), spline.differences().toarray()
+    values, vectors = np.linalg.eigh(D.T @ D)
+    order, root = spline.order, np.sqrt(w)[:, None]
+    fixed = root * (design @ vectors[:, :order])
+    random = root * (design @ vectors[:, order:]) / np.sqrt(values[order:])
+    Q = np.linalg.qr(fixed, mode="complete")[0][:, order:]
+    k, U = np.linalg.eigh(Q.T @ random @ random.T @ Q)
+    k, t, free = np.maximum(k, 0), (U.T @ Q.T @ (root[:, 0] * y)) ** 2, x.size - order
+
+    def value(rho):
+        d = 1 + k * np.exp(-rho)
+        return -(free * np.log(np.sum(t / d) / free) + np.sum(np.log(d))) / 2
+
+    grid = np.linspace(-25, 25, 501)
+    best = grid[np.argmax([value(rho) for rho in grid])]
+    near = (best - 0.1, best + 0.1)
+    found = scipy.optimize.minimize_scalar(lambda r: -value(r), bounds=near, method="bounded").x
+    d = 1 + k * np.exp(-found)
+    return found, order + np.sum(1 - 1 / d), np.sum(t / d) / free, value
+
+
+def positions(seed, distinct, noise):
+    """Data at a few distinct positions."""
+    r = np.random.default_rng(seed)
+    x = np.round((distinct - 1) * r.uniform(size=m)) / (distinct - 1)
+    return x, np.sin(3 * x) + noise * r.normal(size=m)
+
+
+@pytest.mark.parametrize("intervals", [8, 100])
+@pytest.mark.parametrize("distinct", [3, 5])
+def test_few_distinct_positions(distinct, intervals):
+    """Row C5: the search ends at the right point where the likelihood is flat and H is nearly
+    singular; where it has no curvature at all, within its rounding of a polynomial."""
+    spline = PSpline(0, 1, intervals)
+    for seed, noise in ((0, 0.3), (3, 2.0), (4, 2.0), (5, 2.0)):
+        x, y = positions(seed, distinct, noise)
+        rho, degrees, phi, value = exact_choice(spline, x, y, np.ones(m))
+        model = smoothing([Term(spline, x)])
+        chosen = model.choose(y)
+        assert value(chosen[0]) > value(rho) - 1e-4
+        found = fit(y, chosen, 1.0, model)
+        np.testing.assert_allclose(found.effective_degrees()[0], degrees, atol=2e-3)
+        np.testing.assert_allclose(found.dispersion, phi, rtol=2e-3)
+
+
+def test_weights_of_zero_leave_data_out():
+    """Row D11: as if they were not there, to the restricted likelihood and its gradient."""
+    w = np.where(np.arange(m) % 2, W, 0.0)
+    left = w > 0
+    model, other = smoothing([Term(SPLINES[0], X)]), smoothing([Term(SPLINES[0], X[left])])
+    rho, degrees, phi, _ = exact_choice(SPLINES[0], X, Y, w)
+    chosen = model.choose(Y, w)
+    np.testing.assert_allclose(chosen, rho, atol=1e-4)
+    found, expected = fit(Y, chosen, w, model), fit(Y[left], chosen, w[left], other)
+    np.testing.assert_allclose(found.effective_degrees()[0], degrees, rtol=1e-5)
+    np.testing.assert_allclose(found.dispersion, phi, rtol=1e-5)
+    np.testing.assert_allclose(found.log_restricted, expected.log_restricted, rtol=1e-10)
+    one = np.where(np.arange(m) == 7, 0.0, 1.0)
+    assert np.isfinite(fit(Y, chosen, one, model).log_restricted)
+
+
+def test_what_cannot_be_identified():
+    """Rows C5, D11: said when the model or its weights are known, NaN where they are traced."""
+    other = np.random.default_rng(0).uniform(size=m)
+    message = "not identifiable without constraints"
+    for terms in (
+        [Term(SPLINES[0], X), Term(SPLINES[0], other)],
+        [Term(SPLINES[0], X), Term(SPLINES[1], X, np.zeros(m))],
+        [Term(SPLINES[0], X), Term(SPLINES[1], X, np.ones(m))],
+        [Term(SPLINES[0], X), Term(SPLINES[1], other, X)],
+        [Term(SPLINES[0], np.full(m, 0.5))],
+    ):
+        with pytest.raises(ValueError, match=message):
+            smoothing(terms)
+    x = positions(0, 3, 1.0)[0]
+    model = smoothing([Term(SPLINES[0], x)])
+    for w in (0.0 * x, np.where(x == 0.5, 1.0, 0.0), np.where(np.arange(m) < 2, 1.0, 0.0)):
+        for call in (model.choose, lambda y, w: model.fit(y, [0.0], w)):
+            with pytest.raises(ValueError, match=message):
+                call(Y, w)
+        assert np.isnan(fit(Y, np.zeros(1), w, model).log_restricted)
+    with pytest.raises(ValueError, match=r"weights >= 0; got -1\.0"):
+        model.choose(Y, np.where(x == 0, -1.0, 1.0))
+    assert np.isnan(fit(Y, np.zeros(1), np.where(x == 0, -1.0, 1.0), model).log_restricted)
+
+
+def test_data_without_a_residual_have_no_maximum():
+    model = smoothing([Term(SPLINES[0], X)])
+    for y in (np.zeros(m), np.ones(m), 2 + 3 * X):
+        with pytest.raises(RuntimeError, match="no maximum of the restricted likelihood"):
+            model.choose(y)
+
+
 def test_what_does_not_fit_is_named():
+    with pytest.raises(ValueError, match="at least one term; got none"):
+        smoothing([])
+    for given, message in (
+        ((1, 1, 5), r"low < high; got \[1, 1\]"),
+        ((0, np.nan, 5), r"low < high; got \[0, nan\]"),
+        ((0, 1, 0), "intervals to be a whole number >= 1; got 0"),
+        ((0, 1, 2.5), r"intervals to be a whole number >= 1; got 2\.5"),
+        ((0, 1, 5, -1), "degree to be a whole number >= 0; got -1"),
+        ((0, 1, 2, 1, 3), "order below the 3 coefficients .*; got 3"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            PSpline(*given)
+    with pytest.raises(ValueError, match=r"by of 40 finite numbers.*got shape \(3,\)"):
+        smoothing([Term(SPLINES[0], X, np.ones(3))])
     with pytest.raises(ValueError, match=r"x in \[0, 1\]; got 1.5"):
         SPLINES[0].design([0.5, 1.5])
     with pytest.raises(ValueError, match=r"x of shape \(m,\); got shape \(2, 2\)"):

@@ -3,6 +3,9 @@
 import io
 import json
 import pickle
+import time
+import tracemalloc
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -11,6 +14,7 @@ import symbolic_oracle as oracle
 from test_plan import is_same
 
 import padchol
+from padchol import storage
 from padchol.storage import ARRAYS
 from padchol.symbolic.costs import CostModel
 
@@ -204,3 +208,86 @@ def test_an_analysis_that_fails_leaves_nothing_in_the_cache(tmp_path):
     with pytest.raises(ValueError, match="permutation"):
         padchol.analyze(oracle.spd(oracle.path(3)), order=[0, 0, 1], cache=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def refused(path, match):
+    """Loading says so at once and unpacks nothing."""
+    tracemalloc.start()
+    started = time.perf_counter()
+    try:
+        with pytest.raises(padchol.PlanFileError, match=match):
+            padchol.load(path)
+        assert tracemalloc.get_traced_memory()[1] < 2e6
+    finally:
+        tracemalloc.stop()
+    assert time.perf_counter() - started < 5
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_arrays_that_are_not_those_of_the_layout(saved, name):
+    """Row D11: a small file that unpacks to a large array is refused before that."""
+    altered(saved, lambda facts, arrays: arrays.update({name: np.zeros(3 * 10**7, np.int32)}))
+    assert saved.stat().st_size < 1e6
+    refused(
+        saved, rf"expected {name} of shape \(\d+,\) and .* bytes; got int32 of shape \(30000000,\)"
+    )
+
+
+def test_a_layout_that_asks_for_as_much(saved):
+    """Not even where the facts agree with it: plans do not pack so well."""
+
+    def change(facts, arrays):
+        start = facts["layout"]["tiles"]["moves"][0]
+        facts["layout"]["tiles"]["moves"] = [start, 3 * 10**7 - start]
+        arrays["table"] = np.zeros(3 * 10**7, np.int32)
+
+    altered(saved, change)
+    refused(saved, r"would unpack to 120,\d+,\d+, more than a plan can")
+
+
+def test_a_large_header(saved):
+    altered(saved, lambda facts, arrays: facts.update(more=" " * (1 << 20)))
+    refused(saved, "its header")
+
+
+def test_an_array_that_says_it_is_larger(saved):
+    """The shape in the array's own header counts before anything of that size is allocated."""
+    with zipfile.ZipFile(saved) as old:
+        content = {name: old.read(name) for name in old.namelist()}
+    shape = str(PLAN.table.shape).encode()
+    larger = b"(%d,)" % 10 ** (len(shape) - 4)
+    content["table.npy"] = content["table.npy"].replace(shape, larger.ljust(len(shape)), 1)
+    with zipfile.ZipFile(saved, "w") as new:
+        for name, data in content.items():
+            new.writestr(name, data)
+    refused(saved, "expected table of shape")
+
+
+@pytest.mark.parametrize("kind", ["file", "full", "unreadable"])
+def test_a_cache_that_cannot_be_used_costs_a_warning(kind, tmp_path, monkeypatch):
+    """Row D11: the plan that was just made is returned."""
+    A = oracle.spd(oracle.grid(4, 4))
+
+    def no_space(plan, path):
+        path.write_bytes(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    def not_permitted(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    folder = tmp_path / "cache"
+    if kind == "file":
+        folder.write_text("a file where a folder was expected")
+    elif kind == "full":
+        monkeypatch.setattr(storage, "save", no_space)
+    else:
+        padchol.analyze(A, cache=folder)
+        monkeypatch.setattr(storage, "load", not_permitted)
+        monkeypatch.setattr(storage, "_put", lambda plan, path: not_permitted(path))
+    with pytest.warns(
+        UserWarning, match="the plan was made, but .*cache does not hold it"
+    ) as found:
+        plan = padchol.analyze(A, cache=folder)
+    is_same(plan, padchol.analyze(A))
+    assert found[0].filename == __file__
+    assert kind != "full" or not list(folder.iterdir())

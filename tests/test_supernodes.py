@@ -7,11 +7,13 @@ import pytest
 import symbolic_oracle as oracle
 from hypothesis import given
 
+import padchol
 from padchol.symbolic import supernodes
 from padchol.symbolic.costs import CostModel
 from padchol.symbolic.etree import RowSubtrees
 from padchol.symbolic.exact import exact_supernodes
 from padchol.symbolic.pattern import Pattern
+from padchol.symbolic.unfold import front_records
 
 PATTERNS = [pytest.param(S, id=name) for name, S in oracle.EXAMPLES.items()]
 
@@ -214,3 +216,13 @@ def test_a_long_way_beside_larger_siblings_takes_few_passes():
     exact, _ = exact_supernodes(Pattern(n, rows[order], cols[order]), np.arange(n))
     of_spine = exact.rows.size - teeth.size  # one row below each tooth
     assert of_spine == 2 * (spine.size - 1)
+
+
+@pytest.mark.parametrize("n", [257, 600])
+def test_a_dense_matrix_wider_than_a_front(n):
+    """The pieces of its one supernode have rows, though the supernode itself has none."""
+    i, j = np.tril_indices(n)
+    plan = padchol.analyze((i, j, n), lower=True)
+    assert plan.nnz_L == n * (n + 1) // 2
+    records = front_records(plan.layout, plan.table)
+    np.testing.assert_array_equal(records[:, 3], [*range(n - 256, 0, -256), 0])

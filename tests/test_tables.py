@@ -223,7 +223,7 @@ def test_an_entry_out_of_range_never_reaches_a_table(entries):
 
 def test_the_largest_index_and_the_first_beyond_it():
     fits_int32(INT32_MAX, "an index")
-    with pytest.raises(OverflowError, match="an index needs indices up to 2147483648"):
+    with pytest.raises(OverflowError, match="an index needs indices up to 2,147,483,648"):
         fits_int32(INT32_MAX + 1, "an index")
     with pytest.raises(OverflowError, match="beyond int32"):
         Writer().add([INT32_MAX + 1], 0, INT32_MAX + 1, "rows")

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
+import support
 from storages import TILED, records, tiled_case, tiled_panels
 
-from padchol.symbolic.layout import BAND, QUAD
+import padchol
+from padchol.symbolic.costs import CostModel
+from padchol.symbolic.layout import BAND, MOVE, PIECE, QUAD, STRIP
 from padchol.symbolic.unfold import panel_places, read
 
 
@@ -20,6 +24,19 @@ def fronts(plan):
         pivots = position[pivot : pivot + QUAD * quads]
         assert (below[start + m : start + D - QUAD * quads] == n).all()
         yield pivots[pivots < n], below[start : start + m]
+
+
+def squares(plan, b):
+    """(squares, 5) of move b: first row, rows, first column, columns as bits, place."""
+    first, last, begin, end = read(plan.table, plan.layout.tiles.moves).reshape(-1, MOVE)[b]
+    strips = read(plan.table, plan.layout.tiles.strips).reshape(-1, STRIP)[first:last]
+    pieces = read(plan.table, plan.layout.tiles.pieces).reshape(-1, PIECE)
+    found = [np.zeros((0, 5), int)]
+    for column, lanes, quad, top in strips:
+        rows, place = pieces[max(begin, top) : end].T
+        same = np.broadcast_to(np.array([[column], [lanes]]), (2, rows.size))
+        found.append(np.stack([rows // QUAD, rows % QUAD + 1, *same, quad + place], 1))
+    return np.concatenate(found)
 
 
 @pytest.mark.parametrize("name", [*TILED, "tall"])
@@ -38,9 +55,26 @@ def test_fronts_hold_the_pattern(name):
 
 @pytest.mark.parametrize("name", [*TILED, "tall"])
 def test_moves_carry_each_entry_once(name):
+    tall = check_moves(tiled_case(name)[0])
+    if name == "tall":
+        assert tall > BAND
+
+
+@pytest.mark.parametrize("order", ["natural", "mmd"])
+@pytest.mark.parametrize("widest", [4, 6, 8])
+def test_moves_into_chains_of_fronts(widest, order):
+    """Supernodes cut into pieces, whose rows lie at places that differ by a constant."""
+    A = sp.block_diag([support.dense(21), support.scattered(40, 80), support.dense(24)]).tolil()
+    for i, j in ((0, 25), (5, 30), (3, 70), (4, 64), (9, 84), (33, 62)):
+        A[i, j] = A[j, i] = 0.1
+    plan = padchol.analyze(A, order=order, costs=CostModel(widest=widest))
+    assert check_moves(plan) > widest
+
+
+def check_moves(plan):
     """Every entry on and below the diagonal of every update is moved exactly once, to its place in
-    the panel of the front whose pivot its column is; moves of a front come band by band."""
-    plan = tiled_case(name)[0]
+    the panel of the front whose pivot its column is, and what comes too much above that diagonal;
+    moves of a front come band by band. Returns the rows of the tallest update."""
     tiles, n = plan.layout.tiles, plan.n
     row, column = panel_places(plan.layout, plan.table)
     start = records(plan)[0, 0]
@@ -48,26 +82,24 @@ def test_moves_carry_each_entry_once(name):
     for at, (i, j) in enumerate(zip(row, column, strict=True), start):
         if i < n and j < n:
             place[i, j] = at
-    moves = read(plan.table, tiles.moves).reshape(-1, 4)
     ends = [*records(plan)[:, 6], read(plan.table, tiles.records)[-1]]
     tall = 0
     for f, (_, below) in enumerate(fronts(plan)):
         counted = np.zeros((below.size, below.size), int)
-        bands = moves[ends[f] : ends[f + 1], 0] // BAND
-        assert (np.diff(bands) >= 0).all()
+        moved = [squares(plan, b) for b in range(ends[f], ends[f + 1])]
+        bands = [np.unique(move[:, 0] // BAND) for move in moved]
+        assert all(band.size == 1 for band in bands)
+        assert (np.diff(np.ravel(bands)) >= 0).all()
         tall = max(tall, below.size)
-        for top, left, code, target in moves[ends[f] : ends[f + 1]]:
-            rows = top + np.arange(code // 2**QUAD + 1)
-            assert np.unique(rows // BAND).size == 1
-            for c in np.flatnonzero(code % 2**QUAD >> np.arange(QUAD) & 1):
+        for top, rows, left, lanes, target in np.concatenate([np.zeros((0, 5), int), *moved]):
+            assert top // BAND == (top + rows - 1) // BAND
+            for c in np.flatnonzero(lanes >> np.arange(QUAD) & 1):
                 k = left - QUAD + c
-                for q, t in enumerate(rows):
-                    if t >= k:
-                        counted[t, k] += 1
-                        assert place[below[t], below[k]] == target + QUAD * q + c
+                for q, t in enumerate(range(top, top + rows)):
+                    counted[t, k] += 1
+                    assert place[below[t], below[k]] == target + QUAD * q + c
         np.testing.assert_array_equal(np.tril(counted), np.tril(np.ones_like(counted)))
-    if name == "tall":
-        assert tall > BAND
+    return tall
 
 
 def test_places_of_panels():

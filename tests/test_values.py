@@ -57,11 +57,18 @@ def test_structured_copy_is_linear():
     np.testing.assert_array_equal(jax.vmap(f)(np.eye(plan.nnz)).T, forward)
 
 
+traced = jax.jit(lambda plan, M: plan.values(M))
+
+
 def bcoo(A) -> sparse.BCOO:
     return sparse.BCOO.from_scipy_sparse(A)
 
 
-@pytest.mark.parametrize("make", [bcoo, lambda A: sparse.BCSR.from_bcoo(bcoo(A).sort_indices())])
+def bcsr(A) -> sparse.BCSR:
+    return sparse.BCSR.from_bcoo(bcoo(A).sort_indices())
+
+
+@pytest.mark.parametrize("make", [bcoo, bcsr])
 @pytest.mark.parametrize("part", ["full", "lower", "upper"])
 def test_jax_sparse_values(make, part):
     """BCOO and BCSR, the whole matrix or one triangle, eagerly and under jit."""
@@ -69,7 +76,7 @@ def test_jax_sparse_values(make, part):
     cut = {"full": lambda A: A, "lower": sp.tril, "upper": sp.triu}[part]
     M = make(sp.csr_matrix(cut(A)))
     np.testing.assert_array_equal(plan.values(M), a)
-    np.testing.assert_array_equal(jax.jit(lambda M: plan.values(M))(M), a)
+    np.testing.assert_array_equal(traced(plan, M), a)
 
 
 def with_duplicates(n: int = 6):
@@ -118,7 +125,10 @@ def test_entries_outside_the_pattern():
     foreign = support.arrow(5, 0)
     with pytest.raises(ValueError, match=r"\(\d, 0\).*which the plan does not have"):
         plan.values(foreign)
-    assert np.isnan(jax.jit(lambda M: plan.values(M))(bcoo(foreign))).all()
+    for make in (bcoo, bcsr):
+        with pytest.raises(ValueError, match=r"\((\d, 0|0, \d)\).*which the plan does not have"):
+            plan.values(make(foreign))
+        assert np.isnan(traced(plan, make(foreign))).all()
     with pytest.raises(ValueError, match=r"\(5, 5\).*\(4, 4\)"):
         plan.values(bcoo(support.path(4)))
     with pytest.raises(ValueError, match=r"order 5.*order 4"):
@@ -138,3 +148,65 @@ def test_unsymmetric_values():
     A[2, 1] = 9.0
     with pytest.raises(ValueError, match=r"A\[1, 2\].*A\[2, 1\]|A\[2, 1\].*A\[1, 2\]"):
         padchol.analyze(support.path(4)).values(sp.csc_array(A))
+
+
+def unsymmetric(what):
+    """A path of 5 nodes, of which one entry above the diagonal is wrong or missing."""
+    A = sp.coo_array(support.path(5))
+    at = (A.row == 1) & (A.col == 2)
+    if what == "missing":
+        return sp.coo_array((A.data[~at], (A.row[~at], A.col[~at])), shape=A.shape)
+    return sp.coo_array((np.where(at, A.data * what, A.data), (A.row, A.col)), shape=A.shape)
+
+
+@pytest.mark.parametrize("make", [bcoo, bcsr])
+@pytest.mark.parametrize("what", ["missing", 9.0, -1.0, 1 + 1e-6])
+def test_unsymmetric_jax_matrices(make, what):
+    """Row D6: refused where they are concrete, naming the entry, and NaN where they are traced."""
+    plan = padchol.analyze(support.path(5))
+    A = make(unsymmetric(what))
+    with pytest.raises(ValueError, match=r"\(1, 2\)" if what == "missing" else r"A\[1, 2\]"):
+        plan.values(A)
+    assert np.isnan(traced(plan, A)).all()
+    if (
+        what == "missing" and make is bcoo
+    ):  # the indices of a closed-over matrix are concrete, whatever its values
+        with pytest.raises(ValueError, match=r"\(1, 2\)"):
+            jax.grad(lambda x: plan.values(A * x).sum())(1.0)
+
+
+@support.both_precisions
+def test_rounding_is_no_lack_of_symmetry(precision):
+    eps = float(np.finfo(precision).eps)
+    plan, A = padchol.analyze(support.path(5)), unsymmetric(1 + 8 * eps).astype(precision)
+    for values in (plan.values, lambda M: traced(plan, M)):
+        np.testing.assert_array_equal(values(bcoo(A)), plan.values(A))
+
+
+def test_not_a_number_above_the_diagonal_is_not_lost():
+    plan, A = padchol.analyze(support.path(5)), unsymmetric(np.nan)
+    for values in (plan.values, lambda M: traced(plan, M)):
+        found = np.asarray(values(bcoo(A)))
+        np.testing.assert_array_equal(np.isnan(found), (plan.rows == 2) & (plan.cols == 1))
+
+
+@pytest.mark.parametrize("lost", [{"n_batch": 1}, {"n_dense": 1}])
+def test_batch_and_dense_axes_are_refused(lost):
+    """Row D6: with a message that says which they are."""
+    A = support.path(5)
+    M = sparse.BCOO.fromdense(A.toarray(), **lost)
+    plan = padchol.analyze(A)
+    for call in (plan.values, lambda M: traced(plan, M), padchol.analyze):
+        with pytest.raises(ValueError, match="|".join(f"{k}={v}" for k, v in lost.items())):
+            call(M)
+    stack = sparse.BCOO.fromdense(np.stack([A.toarray()] * 2), n_batch=1)
+    with pytest.raises(ValueError, match=r"\(2, 5, 5\)"):
+        plan.values(stack)
+
+
+def test_a_batch_of_values_by_vmap():
+    A = support.path(5)
+    plan, M = padchol.analyze(A), bcoo(A)
+    values = jax.vmap(lambda x: plan.values(sparse.BCOO((x, M.indices), shape=M.shape)))
+    found = values(jnp.stack([M.data, 2 * M.data]))
+    np.testing.assert_array_equal(found, np.outer([1, 2], plan.values(A)))

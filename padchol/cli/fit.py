@@ -1,54 +1,51 @@
 """fit: the constants of the cost model, measured on this machine.
 
-Plans of several grids under several amalgamations are timed, in chunks; the times are explained, by
-least squares with weights 1 / time and no negative price, as a sum of counted things. What comes
-out is printed as the `CostModel` to put into `padchol/symbolic/costs.py`.
+Plans of several grids under several amalgamations are timed; the times are explained, by least
+squares with weights 1 / time and no negative price, as a sum of counted things. A CPU takes fronts
+one by one, other devices take them in chunks: each has prices of its own. What comes out is printed
+as the `CostModel` for `padchol.analyze(A, costs=...)`, or for `padchol/symbolic/costs.py`.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields, replace
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from padchol.cli import peers
 from padchol.cli.bench import read as read_matrix
 from padchol.symbolic.costs import CostModel, front_flops
-from padchol.symbolic.layout import BLOCK
-from padchol.symbolic.unfold import read
+from padchol.symbolic.layout import BLOCK, QUAD
+from padchol.symbolic.unfold import front_records, read
 
 GRIDS = ("grid2d:20", "grid2d:50", "grid2d:100", "grid2d:180", "grid3d:8", "grid3d:14", "grid3d:20")
-# How the model is bent, so that the prices can be told apart: dearer and cheaper memory, dearer and
-# cheaper steps, small chunks.
-BENT: tuple[dict[str, float], ...] = (
-    {},
-    {"per_entry": 3.0},
-    {"per_entry": 0.3},
-    {"per_step": 6.0, "per_step_block": 3.0},
-    {"chunk_entries": 0.25},
-)
-PRICES = (
-    "per_call",
-    "per_step",
-    "per_step_block",
-    "per_loop",
-    "per_front",
-    "per_column_block",
-    "per_entry",
-    "per_update",
-    "per_moved",
-    "per_single",
-    "flops",
-)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seconds", type=float, default=0.5, help="time spent on each plan")
+class Engine(NamedTuple):
+    """How fronts are run: what is paid in a factorisation, and how often.
+
+    prices: of a call, then fields of `CostModel`, the rate of flops last. bent: how the model is
+    bent, so that the prices can be told apart.
+    """
+
+    prices: tuple[str, ...]
+    counted: Callable[..., list[float]]
+    bent: tuple[dict[str, float], ...]
 
 
-def counted(plan) -> list[float]:
-    """How often each of PRICES is paid in one factorisation."""
+def one_by_one(plan) -> list[float]:
+    """How often each price is paid where fronts are taken one by one."""
+    records = front_records(plan.layout, plan.table).astype(float)
+    w = QUAD * records[:, 2]
+    m = records[:, 1] - w
+    return [1, w.size, (w * (w + m)).sum(), (m * m).sum(), front_flops(w, m).sum()]
+
+
+def in_chunks(plan) -> list[float]:
+    """How often each price is paid where fronts are taken in chunks."""
     bins = plan.layout.bins
     in_blocks, single = 0.0, 0.0
     for bin in bins:
@@ -76,43 +73,121 @@ def counted(plan) -> list[float]:
     ]
 
 
-def explain(counts: np.ndarray, nanoseconds: np.ndarray) -> tuple[dict[str, float], float]:
-    """Prices in nanoseconds, and the typical relative error of what they predict."""
+ONE_BY_ONE = Engine(
+    ("per_call", "per_tiled_front", "per_tiled_entry", "per_tiled_moved", "tiled_flops"),
+    one_by_one,
+    # dearer and cheaper fronts, dearer and cheaper memory, dearer and cheaper arithmetic
+    (
+        {},
+        {"per_tiled_front": 10.0},
+        {"per_tiled_front": 0.1},
+        {"per_tiled_entry": 4.0, "per_tiled_moved": 0.25},
+        {"tiled_flops": 0.2},
+        {"tiled_flops": 5.0, "per_tiled_moved": 4.0},
+    ),
+)
+IN_CHUNKS = Engine(
+    (
+        "per_call",
+        "per_step",
+        "per_step_block",
+        "per_loop",
+        "per_front",
+        "per_column_block",
+        "per_entry",
+        "per_update",
+        "per_moved",
+        "per_single",
+        "flops",
+    ),
+    in_chunks,
+    # dearer and cheaper memory, dearer and cheaper steps, small chunks
+    (
+        {},
+        {"per_entry": 3.0},
+        {"per_entry": 0.3},
+        {"per_step": 6.0, "per_step_block": 3.0},
+        {"chunk_entries": 0.25},
+    ),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "files",
+        nargs="*",
+        default=list(GRIDS),
+        help=".npz or .mtx files, grid2d:K or grid3d:K (default: seven grids)",
+    )
+    parser.add_argument("--seconds", type=float, default=0.5, help="time spent on each plan")
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "gpu", "tpu"),
+        default="auto",
+        help="whose prices: cpu takes fronts one by one, gpu and tpu in chunks, which a CPU can be "
+        "made to do as well (default: the platform of JAX's default device)",
+    )
+
+
+def explain(engine: Engine, counts, nanoseconds) -> tuple[dict[str, float], float]:
+    """Prices in nanoseconds, and the typical relative error of what they predict.
+
+    What was never paid for has no price, and stays as it is in the model.
+    """
     from scipy.optimize import nnls
 
-    scaled = counts / nanoseconds[:, None]
+    scaled = np.asarray(counts, float) / np.asarray(nanoseconds, float)[:, None]
     size = np.abs(scaled).max(0)
-    prices = nnls(scaled / size, np.ones(len(nanoseconds)))[0] / size
+    paid = size > 0
+    prices = np.zeros(size.size)
+    prices[paid] = nnls(scaled[:, paid] / size[paid], np.ones(len(scaled)))[0] / size[paid]
     error = float(np.sqrt(np.mean((scaled @ prices - 1) ** 2)))
-    return dict(zip(PRICES, prices, strict=True)), error
+    found = {name: p for name, p, real in zip(engine.prices, prices, paid, strict=True) if real}
+    rate = engine.prices[-1]
+    if rate in found:  # flops have a rate, not a price
+        found[rate] = 1 / max(found[rate], 1e-3)
+    return found, error
+
+
+def measured(engine: Engine, names: list[str], device: Any, seconds: float) -> tuple[list, list]:
+    """Counts and nanoseconds of a factorisation of every matrix under every bent model."""
+    import jax
+    import jax.numpy as jnp
+
+    from padchol.analysis import analyze
+    from padchol.numeric.factorise import factorise
+
+    model, counts, times = CostModel(), [], []
+    for name in names:
+        A = read_matrix(name)
+        for bent in engine.bent:
+            changed = {k: type(getattr(model, k))(getattr(model, k) * f) for k, f in bent.items()}
+            plan = analyze(A, costs=replace(model, **changed), device=device)
+            counts.append(engine.counted(plan))
+            plan, a = jax.tree.map(jnp.asarray, plan), jnp.asarray(plan.values(A))
+            job = {"factor": lambda plan=plan, a=a: jax.block_until_ready(factorise(plan, a))}
+            times.append(1e9 * peers.medians(job, seconds)["factor"])
+            print(f"{name:<12} {bent!s:<52} {times[-1] / 1e6:8.2f} ms", flush=True)
+    return counts, times
 
 
 def main(args: argparse.Namespace) -> int:
     peers.release_blas()
     import jax
-    import jax.numpy as jnp
 
-    from padchol.analysis import analyze
     from padchol.numeric import fronts
-    from padchol.numeric.factorise import factorise
 
     jax.config.update("jax_enable_x64", True)
-    fronts.TILED = False  # the prices are those of chunks
-    model = CostModel()
-    counts, times = [], []
-    for name in GRIDS:
-        A = read_matrix(name)
-        for bent in BENT:
-            changed = {k: type(getattr(model, k))(getattr(model, k) * f) for k, f in bent.items()}
-            plan = analyze(A, costs=replace(model, **changed))
-            counts.append(counted(plan))
-            plan, a = jax.tree.map(jnp.asarray, plan), jnp.asarray(plan.values(A))
-            job = {"factor": lambda plan=plan, a=a: jax.block_until_ready(factorise(plan, a))}
-            times.append(1e9 * peers.medians(job, args.seconds)["factor"])
-            print(f"{name:<12} {bent!s:<44} {times[-1] / 1e6:8.2f} ms", flush=True)
-    prices, error = explain(np.array(counts), np.array(times))
-    prices["flops"] = 1 / max(prices["flops"], 1e-3)
-    kept = {f.name: prices[f.name] for f in fields(CostModel) if f.name in prices}
+    device = jax.default_backend() if args.device == "auto" else args.device
+    device = device if device in ("cpu", "tpu") else "gpu"
+    engine = ONE_BY_ONE if device == "cpu" else IN_CHUNKS
+    tiled, fronts.TILED = fronts.TILED, engine is ONE_BY_ONE
+    try:
+        counts, times = measured(engine, args.files, device, args.seconds)
+    finally:
+        fronts.TILED = tiled
+    prices, error = explain(engine, counts, times)
+    kept = {name: price for name, price in prices.items() if name != "per_call"}
     print(f"A call: {prices['per_call'] / 1e3:.0f} us. Typical error: {error:.0%}.")
     print("CostModel(" + ", ".join(f"{k}={v:.3g}" for k, v in kept.items()) + ")")
     return 0

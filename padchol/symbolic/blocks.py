@@ -12,7 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from padchol.symbolic.layout import BLOCK, INT32_MAX, Blocks, Section
+from padchol.symbolic.layout import (
+    BLOCK,
+    INT32_MAX,
+    Blocks,
+    Section,
+    fits_int32,
+    fits_memory,
+)
 from padchol.symbolic.placement import Placement
 from padchol.symbolic.schedule import Bin
 from padchol.symbolic.supernodes import Supernodes, begins, ramp
@@ -91,6 +98,7 @@ def row_starts(nodes: Supernodes, where: Placement, found: Strips) -> RowStarts:
     new = begins(found.front, found.owner)
     front, owner, column = found.front[new], found.owner[new], found.column[new]
     size = nodes.below[front] - column
+    fits_memory(28 * int(size.sum()), "the table of rows handed over")
     i = nodes.rows[np.repeat(nodes.row_ptr[front] + column, size) + ramp(size)]
     starts = np.zeros(i.size + 2 * BLOCK, np.int32)
     starts[BLOCK : BLOCK + i.size] = where.row_start(nodes, np.repeat(owner, size), i)
@@ -106,6 +114,9 @@ def all_blocks(
     front, column, run = found.front[large], found.column[large], found.count[large]
     M, below = where.M[front], nodes.below[front]
     count = -(-(below - column) // BLOCK)
+    total = int(count.sum())
+    fits_int32(BLOCK * total, f"the table of {total:,} blocks")
+    fits_memory(4 * (BLOCK + 2) * total, f"the table of {total:,} blocks")
     left = np.minimum(column, M - BLOCK)
     shift = column - left
     columns = ((1 << run) - 1) << shift

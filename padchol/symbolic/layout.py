@@ -21,6 +21,7 @@ padding is added there and nothing that counts is read from it.
 from __future__ import annotations
 
 import functools
+import os
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -30,7 +31,8 @@ INT32_MAX = np.iinfo(np.int32).max
 BLOCK = 8  # columns of a block: 8 doubles are a cache line (tests/bench/NOTES.md, experiment 8)
 QUAD = 4  # columns of a tile: half a cache line of doubles (experiment 19)
 LANES = 16  # of the longer side of a tile (19)
-RECORD, MOVE = 7, 4  # integers of a tiled front, and of a move: see `numeric.tiled.fronts`
+RECORD = 7  # integers of a tiled front: see `numeric.tiled.fronts`
+MOVE, STRIP, PIECE = 4, 4, 2  # integers of the tables of the extend-add: see `symbolic.extend_add`
 BAND = 32  # rows of an update that are made, and moved, at a time (19)
 # What is stored per front, and how many entries (of k columns in the last two) of it:
 #     panel  (D, W)    update  (M, M)    pivots  (W, k)    rows  (M, k)
@@ -73,7 +75,7 @@ class Tiles:
     location, diagonal, value, unit: as in `Layout`, in these storages
     records   (fronts + 1, RECORD): what a front is, see `numeric.tiled.fronts`
     rows      where each row below lies in the pivot storage; 0 at padding
-    moves     (moves, MOVE): the pieces in which updates travel
+    moves (moves, MOVE), strips (strips, STRIP), pieces (pieces, PIECE): see `symbolic.extend_add`
     """
 
     W: int
@@ -88,6 +90,8 @@ class Tiles:
     records: Section
     rows: Section
     moves: Section
+    strips: Section
+    pieces: Section
 
 
 @dataclass(frozen=True)
@@ -228,10 +232,24 @@ def capacity(size: int, steps: int) -> int:
     return QUAD * unit * -(-size // unit)
 
 
+def fits_memory(size: int, what: str) -> None:
+    """Raise `MemoryError` where so many bytes are more than the machine has; called before they are
+    asked for, because a system that overcommits kills the process instead of refusing."""
+    try:
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # no such facts on this system: numpy will tell
+        return
+    if size > there > 0:
+        raise MemoryError(
+            f"{what} needs {size:,} bytes at least; this machine has {there:,}: the problem is "
+            "too large for it"
+        )
+
+
 def fits_int32(value: int, what: str) -> None:
     """Raise `OverflowError` where an index would not fit; called with exact integers."""
     if value > INT32_MAX:
         raise OverflowError(
-            f"{what} needs indices up to {value}, beyond int32 ({INT32_MAX}): the problem is too "
-            "large for 32-bit index tables"
+            f"{what} needs indices up to {value:,}, beyond int32 ({INT32_MAX:,}): the problem is "
+            "too large for 32-bit index tables"
         )

@@ -12,10 +12,17 @@ Everything users hand in (scipy matrices and arrays, JAX BCOO and BCSR, index tu
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
+
+from padchol.symbolic.layout import QUAD, fits_int32, fits_memory
+
+# Bytes that an analysis holds at once: 340 and 450 a column at peak for paths and diagonal matrices
+# of n = 2,000,000 in natural order, the least of all.
+PER_COLUMN = 300
 
 
 class Triplets(NamedTuple):
@@ -52,29 +59,43 @@ class Pattern(NamedTuple):
 
 
 def triplets(A: Any) -> Triplets:
-    """Entries of a square A; see `entries`."""
+    """Entries of a square A of an order that plans can have; see `entries`."""
     found = entries(A)
     if found.shape[0] != found.shape[1]:
         raise ValueError(f"expected a square matrix; got shape {found.shape}")
+    # Panels hold four entries a column at least: `symbolic.tiles`.
+    fits_int32(QUAD * found.n, f"the panel storage of a matrix of order {found.n:,}")
+    fits_memory(PER_COLUMN * found.n, f"an analysis of order {found.n:,}")
     return found
 
 
-def entries(A: Any) -> Triplets:
-    """Entries of A, whatever sparse container it is. Duplicates and order are kept."""
+def entries(A: Any, with_data: bool = True) -> Triplets:
+    """Entries of A, whatever sparse container it is. Duplicates, zeros and order are kept."""
     if isinstance(A, tuple):
         return _from_tuple(A)
     if hasattr(A, "shape") and len(A.shape) != 2:
         raise ValueError(f"expected a square matrix; got shape {tuple(A.shape)}")
+    if sp.issparse(A) and A.format == "dia":
+        return _from_diagonals(A)
     if sp.issparse(A):
         coo = A.tocoo()
         shape = (int(A.shape[0]), int(A.shape[1]))
         return Triplets(coo.row.astype(np.int64), coo.col.astype(np.int64), coo.data, shape)
     if hasattr(A, "indices") and hasattr(A, "data") and hasattr(A, "shape"):
-        return _from_jax_sparse(A)
+        return _from_jax_sparse(A, with_data)
     raise TypeError(
         "expected a scipy.sparse matrix, a jax.experimental.sparse BCOO or BCSR, "
         f"or a tuple (rows, cols, n); got {type(A).__name__}"
     )
+
+
+def _from_diagonals(A: Any) -> Triplets:
+    """Of a DIA matrix, data[d, j] in row j - offsets[d] of column j; scipy's way drops zeros."""
+    m, n = A.shape
+    d, cols = (index.reshape(-1) for index in np.indices(A.data.shape))
+    rows = cols - np.asarray(A.offsets, np.int64)[d]
+    inside = (rows >= 0) & (rows < m) & (cols < n)
+    return Triplets(rows[inside], cols[inside], A.data.reshape(-1)[inside], (int(m), int(n)))
 
 
 def _from_tuple(A: tuple) -> Triplets:
@@ -100,20 +121,31 @@ def _from_tuple(A: tuple) -> Triplets:
     return Triplets(rows, cols, None, (n, n))
 
 
-def _from_jax_sparse(A: Any) -> Triplets:
+def no_axes(A: Any) -> None:
+    """Refuse a BCOO or BCSR whose entries are not numbers."""
+    batch, dense = getattr(A, "n_batch", 0), getattr(A, "n_dense", 0)
+    if batch or dense or len(A.shape) != 2:
+        raise ValueError(
+            f"expected a sparse matrix without batch and dense axes, data (nse,); got shape "
+            f"{tuple(A.shape)} with n_batch={batch}, n_dense={dense}, data {tuple(A.data.shape)}: "
+            "use jax.vmap over its data instead"
+        )
+
+
+def _from_jax_sparse(A: Any, with_data: bool = True) -> Triplets:
     """BCOO (indices (m, 2)) or BCSR (indices and indptr); recognised by shape, jax not imported."""
+    no_axes(A)
     indices = np.asarray(A.indices).astype(np.int64)
-    data = np.asarray(A.data)
-    if data.ndim != 1:
-        raise ValueError(f"expected an unbatched sparse array with data (nse,); got {data.shape}")
+    data = np.asarray(A.data) if with_data else None
     if hasattr(A, "indptr"):
         rows = np.repeat(np.arange(A.shape[0]), np.diff(np.asarray(A.indptr, np.int64)))
-        cols, data = indices[: rows.size], data[: rows.size]
+        cols, data = indices[: rows.size], data if data is None else data[: rows.size]
     else:
         rows, cols = indices[:, 0], indices[:, 1]
     m, n = A.shape
     inside = (rows < m) & (cols < n)  # BCOO pads with indices equal to the shape
-    return Triplets(rows[inside], cols[inside], data[inside], (int(m), int(n)))
+    kept = None if data is None else data[inside]
+    return Triplets(rows[inside], cols[inside], kept, (int(m), int(n)))
 
 
 def union(parts: list, lower: bool = False) -> Pattern:
@@ -196,13 +228,8 @@ def _check_symmetric(t: Triplets) -> None:
 
 
 def _check_symmetric_values(by_columns: sp.csc_array, mirror: np.ndarray, eps: float) -> None:
-    """Equal up to the rounding of an assembly: sqrt(eps) relative to the larger of the pair."""
     value = by_columns.data
-    size = np.maximum(np.abs(value), np.abs(mirror))
-    finite = np.isfinite(size)  # NaN and infinity are the factorisation's to report
-    gap = np.abs(np.where(finite, value, 0) - np.where(finite, mirror, 0))
-    size = np.where(finite, size, 0)
-    off = gap > np.sqrt(eps) * size + 64 * eps * size.max(initial=0.0)
+    off = differ(value, mirror, eps, np)
     if off.any():
         k = int(np.argmax(off))
         i, j = int(by_columns.indices[k]), int(_columns(by_columns)[k])
@@ -210,6 +237,24 @@ def _check_symmetric_values(by_columns: sp.csc_array, mirror: np.ndarray, eps: f
             f"expected a symmetric matrix; got A[{i}, {j}] = {value[k]!r} and "
             f"A[{j}, {i}] = {mirror[k]!r}"
         )
+
+
+def differ(value: Any, mirror: Any, eps: float, xp: Any) -> Any:
+    """Which pairs are further apart than by the rounding of an assembly: sqrt(eps) relative to the
+    larger of the pair. Of arrays of `xp`, numpy or JAX's."""
+    size = xp.maximum(xp.abs(value), xp.abs(mirror))
+    finite = xp.isfinite(size)  # NaN and infinity are the factorisation's to report
+    gap = xp.abs(xp.where(finite, value, 0) - xp.where(finite, mirror, 0))
+    size = xp.where(finite, size, 0)
+    return gap > math.sqrt(eps) * size + 64 * eps * xp.max(size, initial=0.0)
+
+
+def check_both_triangles(t: Triplets) -> bool:
+    """Whether A has entries on both sides of its diagonal; these must then be alike."""
+    both = bool((t.rows < t.cols).any() and (t.rows > t.cols).any())
+    if both:
+        _check_symmetric(t)
+    return both
 
 
 def positions(pattern: Pattern, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
@@ -241,9 +286,7 @@ def values(pattern: Pattern, A: Any) -> np.ndarray:
         raise TypeError(f"expected real values; got dtype {t.data.dtype} (complex: not supported)")
     dtype = t.data.dtype if t.data.dtype in (np.float32, np.float64) else np.float64
     data = t.data.astype(dtype)
-    both = (t.rows < t.cols).any() and (t.rows > t.cols).any()
-    if both:
-        _check_symmetric(t)
+    both = check_both_triangles(t)
     keep = (t.rows >= t.cols) | (not both)
     out = _summed(pattern, t.rows[keep], t.cols[keep], data[keep])
     if both:  # a NaN or infinity above the diagonal must not be lost with that triangle

@@ -23,6 +23,7 @@ from padchol.symbolic.etree import (
     to_roots,
 )
 
+COUNTED = np.zeros(0, np.int64)  # in place of rows that are only counted so far; by identity
 TOGETHER = 16  # below so many, a Python loop is faster than array operations
 
 
@@ -32,7 +33,7 @@ class Supernodes(NamedTuple):
     first: np.ndarray  # (S + 1,)
     parent: np.ndarray  # (S,), -1 at a root, else > s
     row_ptr: np.ndarray  # (S + 1,)
-    rows: np.ndarray  # (row_ptr[-1],), or none while they are only counted
+    rows: np.ndarray  # (row_ptr[-1],), or COUNTED
 
     @property
     def width(self) -> np.ndarray:
@@ -90,7 +91,7 @@ def maximal(parent: np.ndarray, counts: np.ndarray) -> Supernodes:
     above = parent[last]
     above[above >= 0] = of_column[above[above >= 0]]
     row_ptr = np.append(0, np.cumsum(counts[last] - 1))
-    return Supernodes(first, above, row_ptr, np.zeros(0, np.int64))
+    return Supernodes(first, above, row_ptr, COUNTED)
 
 
 def with_rows(nodes: Supernodes, subtrees: RowSubtrees) -> Supernodes:
@@ -169,7 +170,7 @@ def merged(exact: Supernodes, group: np.ndarray, widest: int) -> tuple[Supernode
     sizes = exact.below[top]
     row_ptr = np.concatenate([[0], np.cumsum(sizes)])
     rows = exact.rows
-    if rows.size:
+    if rows is not COUNTED:
         rows = place[rows[np.repeat(exact.row_ptr[top], sizes) + ramp(sizes)]]
     above = np.where(parent >= 0, rank[parent], -1)
     return cut(Supernodes(first, above, row_ptr, rows), widest), order
@@ -195,11 +196,12 @@ def cut(nodes: Supernodes, widest: int) -> Supernodes:
     sizes = later + nodes.below[s]
     row_ptr = np.concatenate([[0], np.cumsum(sizes)])
     rows = nodes.rows
-    if rows.size:
+    if rows is not COUNTED:
         owner, t = np.repeat(np.arange(s.size), sizes), ramp(sizes)
         own = t < later[owner]
         inherited = nodes.row_ptr[s[owner]] + t - later[owner]
-        rows = np.where(own, end[owner] + t, rows[np.where(own, 0, inherited)])
+        rows = np.append(rows, 0)[np.where(own, -1, inherited)]
+        rows = np.where(own, end[owner] + t, rows)
     return Supernodes(np.append(start, nodes.first[-1]), parent, row_ptr, rows)
 
 

@@ -29,6 +29,8 @@ def build(
     v of A is (i[v], k[v]) with i >= k in the relaxed order. entries_up_to: see `CostModel`.
     """
     writer = Writer()
+    if plan is not None:
+        fits_int32(placement(nodes, plan).panel_end, "the panel storage in chunks")
     tiled = tiles.build(writer, nodes, relaxed, i, k)
     if plan is None:
         return Layout(relaxed.size, tiled, (), *[Section(0, 0)] * 5), writer.pack()
@@ -39,7 +41,6 @@ def build(
 def _chunks(writer: Writer, nodes: Supernodes, plan: Schedule, relaxed, i, k, entries_up_to: int):
     """Bins, and the sections that they share."""
     where = placement(nodes, plan)
-    fits_int32(where.panel_end, "panel storage")
     pointers = np.stack([bin.chunk_ptr for bin in plan.bins], 1) if plan.bins else np.zeros((1, 0))
     chunk_ptr = writer.add(pointers, 0, INT32_MAX, "chunk_ptr")
     columns = np.arange(relaxed.size)

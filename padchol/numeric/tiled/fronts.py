@@ -5,6 +5,7 @@ A kernel works on one front in place: kernel(front, (storage, scratch), leaves).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -13,7 +14,17 @@ import numpy as np
 from jax import lax
 
 from padchol.numeric.tiled.loops import below_diagonal, get, loop, put, whole
-from padchol.symbolic.layout import BAND, LANES, MOVE, QUAD, RECORD, Tiles
+from padchol.symbolic.layout import (
+    BAND,
+    LANES,
+    MOVE,
+    PIECE,
+    QUAD,
+    RECORD,
+    STRIP,
+    Section,
+    Tiles,
+)
 
 SQUARE = (QUAD, QUAD)
 TILE = (QUAD, LANES)
@@ -107,31 +118,60 @@ def mirrored(tiles: Tiles, dtype) -> jax.Array:
     return empty_update(tiles, tiles.M + LANES, dtype)
 
 
-def _move(front: Front, b):
-    """Of move b: its first row and column in the update, its code, and where it starts in the panel
-    storage. The code is 16 (rows - 1), plus which of its QUAD columns count, as bits."""
-    found = get(front.table, (front.tiles.moves.start + b * MOVE,), (MOVE,))
-    return [found[i] for i in range(MOVE)]
+def _record(front: Front, section: Section, at, size: int):
+    """The integers of one record of a table."""
+    found = get(front.table, (section.start + at * size,), (size,))
+    return [found[i] for i in range(size)]
+
+
+def _squares(front: Front, b, square: Callable, state):
+    """square(column, lanes, quad, row, more, place, state) -> state for all squares of move b.
+
+    From (row, column) of the update on, `more` + 1 rows and those of the QUAD columns whose bits
+    `lanes` has; row `place` of the quad of columns that starts at `quad` in the panel storage.
+    Strip by strip, pieces downwards: later squares are below or on the right. One loop over both,
+    because entering a second one costs as much as three squares. See `symbolic.extend_add`.
+    """
+    tiles = front.tiles
+    first, last, begin, end = _record(front, tiles.moves, b, MOVE)
+
+    def more_strips(carry):
+        return carry[0] < last
+
+    def one(carry):
+        s, p, state = carry
+        column, lanes, quad, top = _record(front, tiles.strips, s, STRIP)
+        p = lax.max(p, top)
+        rows, place = _record(front, tiles.pieces, p, PIECE)
+        state = square(column, lanes, quad, rows >> 2, rows & (QUAD - 1), place, state)
+        done = p + 1 == end
+        return s + done.astype(np.int32), lax.select(done, begin, p + 1), state
+
+    return lax.while_loop(more_strips, one, (first, begin, state))[2]
 
 
 def hand_up(front: Front, b, band, update, panels):
     """Extend-add the moves of one band of the update, from move b on; the first of the next."""
-    place = np.arange(QUAD * QUAD, dtype=np.int32)
-    lane, line = place % QUAD, place // QUAD
+    number = np.arange(QUAD * QUAD, dtype=np.int32)
+    lane, line = number % QUAD, number // QUAD
     top = BAND * band
 
     def more(carry):
         b, _ = carry
-        row, *_ = _move(front, b)
-        return (b < front.end) & (row < top + BAND)
+        begin = _record(front, front.tiles.moves, b, MOVE)[2]
+        rows, _ = _record(front, front.tiles.pieces, begin, PIECE)
+        return (b < front.end) & (rows < QUAD * (top + BAND))
+
+    def add(column, lanes, quad, row, more, place, panels):
+        moved = get(update, (row - top, column), SQUARE).reshape(-1)
+        counts = (((lanes >> lane) & 1) == 1) & (line <= more)
+        moved = lax.select(counts, moved, jnp.zeros_like(moved))
+        at = (quad + place,)
+        return put(panels, get(panels, at, moved.shape) + moved, at)
 
     def move(carry):
         b, panels = carry
-        row, column, code, target = _move(front, b)
-        counts = ((code >> lane) & 1) * (line <= (code >> QUAD)).astype(np.int32)
-        moved = get(update, (row - top, column), SQUARE).reshape(-1) * counts.astype(update.dtype)
-        at = (target,)
-        return b + 1, put(panels, get(panels, at, moved.shape) + moved, at)
+        return b + 1, _squares(front, b, add, panels)
 
     return lax.while_loop(more, move, (b, panels))
 
@@ -140,14 +180,17 @@ def read_below(front: Front, panels, update):
     """The adjoint: the lower triangle of `update` from the ancestors, then its mirror image.
 
     Read from the first column that counts: what comes too much is then on the right or below, where
-    later moves overwrite it, or above the diagonal, or beyond the update.
+    later squares overwrite it, or above the diagonal, or beyond the update.
     """
 
-    def move(b, update):
-        row, column, code, target = _move(front, b)
-        first = sum(((code & (2**k - 1)) == 0).astype(np.int32) for k in range(1, QUAD))
-        found = get(panels, (target + first,), (QUAD * QUAD,))
+    def read(column, lanes, quad, row, more, place, update):
+        del more
+        first = sum(((lanes & (2**k - 1)) == 0).astype(np.int32) for k in range(1, QUAD))
+        found = get(panels, (quad + place + first,), (QUAD * QUAD,))
         return put(update, found.reshape(SQUARE), (row, column + first))
+
+    def move(b, update):
+        return _squares(front, b, read, update)
 
     def mirror(t, update):
         def square(s, update):
