@@ -16,6 +16,8 @@ import jax
 import numpy as np
 import pytest
 
+jax.config.update("jax_num_cpu_devices", 2)  # for tests/test_devices.py; before JAX looks for any
+
 TESTS_A_CACHE = 60
 UNOPTIMISED = "--xla_backend_optimization_level=0"
 _count = itertools.count(1)

@@ -43,7 +43,7 @@ class Problem(eqx.Module):
     def curvature(self, x: Array, exact: bool) -> Float[Array, " nnz"]:
         """Values of -psi'' at x; not exact: without what would make it indefinite."""
         eta = self.design(x)
-        w = -jax.jvp(self.slope, (eta,), (jnp.ones_like(eta),))[1]
+        w = -jax.jvp(self.slope, (eta,), _varying_as(eta, jnp.ones_like(eta)))[1]
         return self.a + self.design.gram(w if exact else jnp.maximum(w, 0))
 
     def newton(self, x: Array, exact: bool) -> tuple[Array, Array]:
@@ -109,7 +109,7 @@ def are_coupled(problem: Problem, x: Array) -> Bool[Array, ""]:
     eta = lax.stop_gradient(problem.design(x))
     i = np.arange(eta.size)
     steps = [np.exp2(i % period - period // 2) for period in PERIODS]
-    v = jnp.asarray(np.stack([np.ones(eta.size), *steps]), eta.dtype)
+    (v,) = _varying_as(eta, np.stack([np.ones(eta.size), *steps]).astype(eta.dtype))
     H = jax.vmap(lambda v: jax.jvp(problem.slope, (eta,), (v,))[1])(v)
     wanted, eps = H[0] * v[1:], jnp.finfo(eta.dtype).eps
     size = jnp.abs(H[1:]) + jnp.abs(wanted)
