@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -117,7 +118,10 @@ def _partitioned(f: Callable, avals: Sequence, operands: Sequence, given: Sequen
     def whole(*arrays):
         return tuple(jax.core.eval_jaxpr(traced.jaxpr, arrays[count:], *arrays[:count]))
 
+    wide = jax.config.jax_enable_x64
+
     def partition(mesh, args, found):
+        _set_precision(wide)
         cut = _cuts((*operands, *given), [x.sharding.spec for x in (*args, *found)])
 
         def sharding(axes):
@@ -133,6 +137,17 @@ def _partitioned(f: Callable, avals: Sequence, operands: Sequence, given: Sequen
     rule, uncut = _rule(operands, given)
     whole.def_partition(partition, sharding_rule=rule, need_replication_factors=uncut)
     return lambda *arrays: whole(*arrays, *consts)
+
+
+def _set_precision(wide: bool) -> None:
+    """XLA asks from a thread of its own, which does not know of a `jax.enable_x64` in the caller's,
+    and JAX traces there what it is given: that thread stays set."""
+    if jax.config.jax_enable_x64 != wide:
+        _entered.context = jax.enable_x64(wide)
+        _entered.context.__enter__()
+
+
+_entered = threading.local()
 
 
 def _rule(operands: Sequence, results: Sequence) -> tuple[str, tuple[str, ...]]:
