@@ -20,7 +20,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.core import get_opaque_trace_state
+
+try:
+    from jax.extend.core import get_opaque_trace_state
+except ImportError:  # JAX before 0.10
+    from jax.core import get_opaque_trace_state
 
 SIZE = 512  # words of the text: 2048 bytes; that of a plan with 12 shapes of bins takes about 900
 

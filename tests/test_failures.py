@@ -77,6 +77,22 @@ def test_bad_off_diagonal_value():
             assert_all_nan(plan, values)
 
 
+def test_bad_off_diagonal_value_is_placed():
+    """Row 5: a NaN off the diagonal is met at the later of its two pivots, on every path of the
+    factorisation, and `info` names no neighbour of it."""
+    for name in support.MATRICES:
+        _, plan, a = support.case(name)
+        off = np.flatnonzero(plan.rows != plan.cols)
+        if not off.size:
+            continue
+        batch = np.repeat(np.asarray(a)[None], off.size, 0)
+        batch[np.arange(off.size), off] = np.nan
+        info = jax.jit(jax.vmap(lambda a, plan=plan: padchol.cholesky(plan, a).info))(batch)
+        place = np.argsort(plan.perm)
+        later = np.maximum(place[plan.rows[off]], place[plan.cols[off]])
+        np.testing.assert_array_equal(info, plan.perm[later] + 1, err_msg=name)
+
+
 @pytest.mark.parametrize(
     "A",
     [
@@ -169,6 +185,23 @@ def test_throw_eagerly():
     assert caught.value.index == last
     np.testing.assert_allclose(caught.value.pivot, -0.25, rtol=1e-9)
     assert int(padchol.cholesky(plan, a, throw=True).info) == 0
+
+
+def test_throw_under_eager_derivatives():
+    """The same exception where the values are being differentiated, and gradients where all is
+    well."""
+    _, plan, a = support.case("band")
+    logdet = lambda a: padchol.cholesky(plan, a, throw=True).logdet()
+    plain = lambda a: padchol.cholesky(plan, a).logdet()
+    a = jnp.asarray(a)
+    np.testing.assert_allclose(jax.grad(logdet)(a), jax.grad(plain)(a), rtol=1e-13)
+    bad = spoiled(plan, a, 3, -1.0)
+    with pytest.raises(padchol.NotPositiveDefiniteError) as expected:
+        logdet(bad)
+    for f in (jax.grad(logdet), lambda a: jax.jvp(logdet, (a,), (jnp.ones_like(a),))):
+        with pytest.raises(padchol.NotPositiveDefiniteError, match="row 3") as caught:
+            f(jnp.asarray(bad))
+        assert caught.value.pivot == expected.value.pivot < 0
 
 
 def test_throw_under_jit():

@@ -249,7 +249,7 @@ def test_the_cheapest_ordering_is_found_though_not_all_are_scheduled(S):
 def test_a_factor_beyond_int32_is_refused_before_its_rows_are_found():
     n = 100_000  # full: 5e9 entries
     first = (np.arange(1, n), np.zeros(n - 1, int), n)
-    with pytest.raises(OverflowError, match=r"nnz\(L\) needs indices up to 5000050000"):
+    with pytest.raises(OverflowError, match=r"nnz\(L\) needs indices up to 5,000,050,000"):
         padchol.analyze(first, order="natural", lower=True)
 
 

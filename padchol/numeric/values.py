@@ -125,10 +125,16 @@ def check_values(plan: Plan, a: Any) -> Array:
 
 def as_shape(shape: Any) -> tuple[int, ...]:
     """A shape, of which one axis may be given by its length, as numpy takes it."""
+    sizes = shape if isinstance(shape, tuple | list) else (shape,)
     try:
-        return (operator.index(shape),)
+        sizes = tuple(operator.index(size) for size in sizes)
     except TypeError:
-        return tuple(operator.index(size) for size in shape)
+        sizes = (-1,)
+    if min(sizes, default=0) < 0:
+        raise ValueError(
+            f"expected a shape, one or several integers that are not negative; got {shape!r}"
+        )
+    return sizes
 
 
 def real_array(x: Any, what: str) -> Array:
