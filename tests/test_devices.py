@@ -95,7 +95,15 @@ def test_inside_shard_map(name, kind):
     np.testing.assert_allclose(in_shard_map(f, a), expected, rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("mesh", ["auto", "explicit"])
+explicit = pytest.param(
+    "explicit",
+    marks=pytest.mark.skipif(
+        jax.__version_info__ < (0, 10), reason="JAX 0.9 loses meshes that are types in `info == 0`"
+    ),
+)
+
+
+@pytest.mark.parametrize("mesh", ["auto", explicit])
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
@@ -121,7 +129,7 @@ def test_a_batch_under_jit(name, kind, mesh):
     assert f"f64[{MEMBERS // 2},{plan.nnz}]" in text
 
 
-@pytest.mark.parametrize("mesh", ["auto", "explicit"])
+@pytest.mark.parametrize("mesh", ["auto", explicit])
 def test_right_hand_sides_under_jit(mesh):
     """One factor on every device, right-hand sides cut: solved where they are."""
     plan, a = grid_plan()

@@ -250,12 +250,21 @@ def test_lineax_solvers_take_the_operator(case):
     line, line_plan, line_a = support.case("path")
     assert isinstance(auto.select_solver(SparseOperator(line_plan, line_a)), lx.Tridiagonal)
     plain = solved(op, b, lx.CG(1e-11, 1e-11))
-    helped = solved(op, b, lx.CG(1e-11, 1e-11), {"preconditioner": lx.invert(op, SOLVER)})
-    for found in (solved(op, b, auto), solved(op, b, lx.LU()), plain, helped):
+    for found in (solved(op, b, auto), solved(op, b, lx.LU()), plain):
         assert support.relative(found.value, expected) < 1e-9
-    assert int(helped.stats["num_steps"]) <= 2 < int(plain.stats["num_steps"])
     x = solved(SparseOperator(line_plan, line_a), jnp.ones(line_plan.n), auto).value
     assert support.relative(x, np.linalg.solve(line.toarray(), np.ones(line_plan.n))) < 1e-12
+
+
+@pytest.mark.skipif(not hasattr(lx, "invert"), reason="lineax has `invert` from 0.1.1 on")
+def test_as_a_preconditioner(case):
+    """Conjugate gradients that are given the exact inverse are done after a step or two."""
+    dense, plan, a, b = case
+    op = SparseOperator(plan, a)
+    plain = solved(op, b, lx.CG(1e-11, 1e-11))
+    helped = solved(op, b, lx.CG(1e-11, 1e-11), {"preconditioner": lx.invert(op, SOLVER)})
+    assert support.relative(helped.value, np.linalg.solve(dense, b)) < 1e-9
+    assert int(helped.stats["num_steps"]) <= 2 < int(plain.stats["num_steps"])
 
 
 # ---- operators known by their products --------------------------------------------------------

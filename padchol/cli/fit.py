@@ -142,7 +142,8 @@ def explain(engine: Engine, counts, nanoseconds) -> tuple[dict[str, float], floa
     prices = np.zeros(size.size)
     prices[paid] = nnls(scaled[:, paid] / size[paid], np.ones(len(scaled)))[0] / size[paid]
     error = float(np.sqrt(np.mean((scaled @ prices - 1) ** 2)))
-    found = {name: p for name, p, real in zip(engine.prices, prices, paid, strict=True) if real}
+    named = zip(engine.prices, prices.tolist(), paid, strict=True)
+    found = {name: price for name, price, real in named if real}
     rate = engine.prices[-1]
     if rate in found:  # flops have a rate, not a price
         found[rate] = 1 / max(found[rate], 1e-3)

@@ -36,9 +36,9 @@ from jaxtyping import Array, Float, Int
 from padchol.factor import Factor, cholesky
 from padchol.gmrf.nullspace import null_space, tie_down, tied, traced
 from padchol.gmrf.nullspace import pins as find_pins
-from padchol.gmrf.proper import GMRF, as_shape, given_observations, mean_of, points, square
+from padchol.gmrf.proper import GMRF, given_observations, mean_of, points, square
 from padchol.methods import WithMethods
-from padchol.numeric.values import check_values, diagonal_places, multiply, poisoned
+from padchol.numeric.values import as_shape, check_values, diagonal_places, multiply, poisoned
 from padchol.plan import Plan
 
 NOT_NULL = 1e3  # roundings of |A| |N| by which A N may miss zero

@@ -18,7 +18,7 @@ from padchol import assembly
 from padchol.factor import Factor, cholesky
 from padchol.gmrf.constraint import Constraint, Plane, plane
 from padchol.methods import WithMethods
-from padchol.numeric.values import multiply, real_array
+from padchol.numeric.values import as_shape, multiply, real_array
 from padchol.plan import Plan
 
 
@@ -140,11 +140,6 @@ def given_observations(field: Any, B: Any, y: Any, noise_precision: Any) -> GMRF
     pull = product.t_times(noise * (y - product.times(loc))).astype(loc.dtype)
     posterior = GMRF(plan, field.values + product(noise))
     return eqx.tree_at(lambda g: g.loc, posterior, loc + posterior.factor.solve(pull))
-
-
-def as_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
-    """A shape of draws: 3 is (3,), as in numpy."""
-    return tuple(int(k) for k in np.atleast_1d(np.asarray(shape, int)))
 
 
 def points(field: Any, x: Any) -> Float[Array, "*batch n"]:

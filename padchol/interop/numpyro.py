@@ -23,10 +23,9 @@ from numpyro.distributions.util import validate_sample
 
 from padchol import gmrf
 from padchol.factor import cholesky
-from padchol.gmrf.proper import as_shape
 from padchol.interop.held import held_plan, hold
 from padchol.interop.plane import Plane, reflections
-from padchol.numeric.values import real_array
+from padchol.numeric.values import as_shape, real_array
 from padchol.plan import Plan
 
 
