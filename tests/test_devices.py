@@ -82,10 +82,17 @@ def cut_by_jit(f, mesh, *args):
     return found, program.as_text()
 
 
+LONG = [  # to compile; CI runs them
+    *((name, "gradient") for name in ("refined", "solve_Lt", "marginal_variances", "sample")),
+    ("logdet", "second"),
+    ("solve", "second"),
+]
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [(name, kind) for name in ROUTINES for kind in ("value", "gradient")]
-    + [("logdet", "second"), ("solve", "second")],
+    [(name, kind) for name in ROUTINES for kind in ("value", "gradient") if (name, kind) not in LONG]
+    + [pytest.param(*each, marks=pytest.mark.slow) for each in LONG],
 )
 def test_inside_shard_map(name, kind):
     """Default settings, check_vma included: the same numbers as on one device."""

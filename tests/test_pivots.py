@@ -11,7 +11,10 @@ import support
 import padchol
 
 
-@pytest.mark.parametrize("name", ["band", "grid3", "disconnected"])
+@pytest.mark.parametrize(
+    "name",
+    ["disconnected", *(pytest.param(n, marks=pytest.mark.slow) for n in ("band", "grid3"))],
+)
 def test_derivatives_of_pivots(name):
     """Gradient and Hessian of a sum of w_i f(L_ii) in every mode, against dense LAPACK."""
     _, plan, a = support.case(name)
