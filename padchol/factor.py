@@ -163,10 +163,19 @@ def cholesky(plan: Plan, a: Any, *, throw: bool = False) -> Factor:
     if not isinstance(plan, Plan):
         raise TypeError(f"expected a Plan, as made by padchol.analyze; got {type(plan).__name__}")
     a = check_values(plan, a)
-    panels, pivots, info = numeric.factorise(plan, a)
-    pivots = with_derivatives(plan, a, panels, pivots)
-    factor = Factor(plan, a, without_derivatives(a, panels), info, pivots)
+    factor = _of(plan, a, *numeric.factorise(plan, a))
     return _checked(factor) if throw else factor
+
+
+def same_factor(factor: Factor, a: Float[Array, " nnz"]) -> Factor:
+    """The Factor of values that are the same numbers, with derivatives with respect to these."""
+    held = lax.stop_gradient((factor.panels, factor.pivots, factor.info))
+    return _of(factor.plan, a, *held)
+
+
+def _of(plan: Plan, a: Array, panels: Array, pivots: Array, info: Array) -> Factor:
+    pivots = with_derivatives(plan, a, panels, pivots)
+    return Factor(plan, a, without_derivatives(a, panels), info, pivots)
 
 
 def _checked(factor: Factor) -> Factor:

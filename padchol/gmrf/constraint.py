@@ -46,7 +46,10 @@ class Plane(WithMethods):
 
     def under(self, factor: Factor) -> Constraint:
         """The plane as a constraint on N(., A^-1), from the factor of A. Cost: c solves."""
-        W = factor.solve(jnp.asarray(self.C).T)
+        return self.with_covariances(factor.solve(jnp.asarray(self.C).T))
+
+    def with_covariances(self, W: Float[Array, "n c"]) -> Constraint:
+        """The same, from W = A^-1 C^T."""
         S = self.C @ W
         scale = jnp.sqrt(jnp.diagonal(S))
         chol = jnp.linalg.cholesky(S / scale[:, None] / scale)

@@ -39,6 +39,14 @@ class GMRF(WithMethods):
         self.loc = mean_of(plan, loc, self.factor.values.dtype)
         self.constraint = None
 
+    @classmethod
+    def of(cls, factor: Factor, loc: Float[Array, " n"]) -> GMRF:
+        """The field whose precision has this factor."""
+        field = object.__new__(cls)
+        for name, value in (("factor", factor), ("loc", loc), ("constraint", None)):
+            object.__setattr__(field, name, value)
+        return field
+
     @property
     def plan(self) -> Plan:
         return self.factor.plan

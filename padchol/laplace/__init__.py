@@ -7,10 +7,9 @@
 H = Q + B^T W B, W = -l''(eta) diagonal (Tierney & Kadane 1986, JASA 81, 82-86; as in Rue, Martino &
 Chopin 2009, JRSS B 71, 319-392, and Kristensen et al. 2016, J. Stat. Softw. 70(5)).
 
-The mode is found by Newton's method without derivatives, and two further Newton steps from there
-carry them: a Newton step from a root that is off by d misses it by d^2, two by d^4, so that all
-derivatives of the mode with respect to what Q and the likelihood depend on are exact up to the
-third. No derivative passes through the search.
+The mode is found by Newton's method without derivatives. Those of the mode with respect to what Q
+and the likelihood depend on follow from the implicit function theorem, exact to every order: solves
+with H, whose one factor at the mode serves the determinant, the variances and all derivatives.
 
 Under constraints C x = e, both determinants are those on the plane, and every Newton step is
 corrected onto it by kriging (Rue, Martino & Chopin 2009, section 2.1).

@@ -13,16 +13,14 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from padchol.factor import Factor
+from padchol.factor import Factor, cholesky, same_factor
 from padchol.gmrf import GMRF, IntrinsicGMRF, Plane, plane
 from padchol.laplace._design import Design
-from padchol.laplace._mode import LogLikelihood, Problem, are_coupled, held_fixed, search
+from padchol.laplace._mode import LogLikelihood, are_coupled, mode, problem, search
 from padchol.methods import WithMethods
 from padchol.numeric.devices import alike
 from padchol.numeric.values import check_values, poisoned, real_array
 from padchol.plan import Plan
-
-POLISHING = 2  # Newton steps that carry the derivatives
 
 
 class Laplace(WithMethods):
@@ -94,8 +92,9 @@ def laplace(
     the search begins, by default loc.
 
     Works under jit, vmap, grad and hessian with respect to everything `prior`, `loc`, the entries
-    of the design and `log_likelihood` depend on. Cost: one factorisation a Newton step, 3 after
-    the search, and as many again for a gradient.
+    of the design and `log_likelihood` depend on. Cost: one factorisation a Newton step, one or two
+    of which follow once the mode is found, and one at the end; a gradient costs one selected
+    inverse and one solve more.
 
     Raises `ValueError` for shapes that do not fit, and, outside of jit, for terms that depend on
     entries of eta other than their own, which the second derivative at the mode shows; under jit
@@ -110,16 +109,15 @@ def laplace(
     start = mean if start is None else _vector(plan, real_array(start, "a start"), "start")
     start = start.astype(dtype) if held is None else held.nearest(start.astype(dtype))
     _check_terms(log_likelihood, design, dtype)
-    problem = Problem(design, log_likelihood, field.values.astype(dtype), mean, held)
-    fixed = held_fixed(problem)
-    x, found, steps = search(fixed, alike(start, fixed.loc)[0], max_steps)
-    x = lax.stop_gradient(x)
+    whole = problem(design, log_likelihood, field.values.astype(dtype), mean, held)
+    fixed = lax.stop_gradient(whole)
+    x, found, steps = search(fixed, *alike(lax.stop_gradient(start), fixed.loc)[:1], max_steps)
     coupled = _refused_if_known(are_coupled(fixed, x))
-    for _ in range(POLISHING):
-        x = x + problem.newton(x, exact=True)[0]
-    posterior = GMRF(plan, problem.curvature(x, exact=True), x)
+    factor = cholesky(plan, fixed.curvature(x))
+    x = mode(whole, x, factor)
+    posterior = GMRF.of(same_factor(factor, whole.curvature(x)), x)
     posterior = posterior if held is None else posterior.on(held)
-    value = problem.value(x) + log_prior - posterior.log_determinant() / 2
+    value = whole.value(x) + log_prior - posterior.log_determinant() / 2
     converged = found & ~coupled & jnp.all(jnp.isfinite(x)) & jnp.isfinite(value)
     x, value = poisoned(x, converged), poisoned(value, converged)
     posterior = eqx.tree_at(lambda field: field.loc, posterior, x)

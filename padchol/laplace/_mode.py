@@ -1,4 +1,4 @@
-"""Newton's method for the mode, and the steps that carry its derivatives."""
+"""The mode: Newton's method, and its derivatives by the implicit function theorem."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from padchol.factor import cholesky
+from padchol.factor import Factor, cholesky, same_factor
 from padchol.gmrf import Plane
 from padchol.laplace._design import Design
 from padchol.numeric.devices import alike, varying
@@ -22,53 +22,69 @@ LogLikelihood = Callable[[Float[Array, " m"]], Float[Array, " m"]]
 
 SUFFICIENT = 1e-4  # part of the predicted increase that a step must bring (Armijo 1966)
 HALVINGS = 40  # of a step before the search gives up
+POLISHING = 2  # whole steps at most, once the mode is near
+LOST, SEARCHING, NEAR, FOUND = -1, 0, 1, 1 + POLISHING  # NEAR + k: k steps of polishing are done
+
+
+class Terms(eqx.Module):
+    """A log-likelihood with what it closes over as leaves."""
+
+    held: list[Any]
+    function: Callable = eqx.field(static=True)
+
+    def __call__(self, eta: Array) -> Array:
+        return self.function(eta, *self.held)
 
 
 class Problem(eqx.Module):
     """psi(x) = l(B x) - (x - loc)^T Q (x - loc) / 2 and its derivatives, on a plane or without."""
 
     design: Design
-    log_likelihood: LogLikelihood
+    terms: Terms
     a: Array
     loc: Array
     plane: Plane | None
 
     def value(self, x: Array) -> Array:
         apart = x - self.loc
-        return jnp.sum(self.log_likelihood(self.design(x))) - apart @ self._Q(apart) / 2
+        return jnp.sum(self.terms(self.design(x))) - apart @ self._Q(apart) / 2
 
     def gradient(self, x: Array) -> Array:
         return self.design.t(self.slope(self.design(x))) - self._Q(x - self.loc)
 
-    def curvature(self, x: Array, exact: bool) -> Float[Array, " nnz"]:
+    def curvature(self, x: Array, exact: Any = True) -> Float[Array, " nnz"]:
         """Values of -psi'' at x; not exact: without what would make it indefinite."""
         eta = self.design(x)
         w = -jax.jvp(self.slope, (eta,), _varying_as(eta, jnp.ones_like(eta)))[1]
-        return self.a + self.design.gram(w if exact else jnp.maximum(w, 0))
+        return self.a + self.design.gram(jnp.where(exact, w, jnp.maximum(w, 0)))
 
-    def newton(self, x: Array, exact: bool) -> tuple[Array, Array]:
-        """The Newton step, and the increase of psi that it predicts, doubled."""
+    def newton(self, x: Array, factor: Factor) -> tuple[Array, Array]:
+        """Where a Newton step from x leads, `factor` that of the curvature; and the increase of psi
+        that it predicts, doubled."""
         slope = self.gradient(x)
-        factor = cholesky(self.design.plan, self.curvature(x, exact))
-        step = factor.solve(slope)
-        if self.plane is not None:
-            step = self.plane.under(factor).moved(x + step) - x
-        return step, step @ slope
+        if self.plane is None:
+            step = factor.solve(slope)
+            return x + step, step @ slope
+        columns = jnp.concatenate([slope[:, None], jnp.asarray(self.plane.C).T], 1)
+        solved = factor.solve(columns)
+        to = self.plane.with_covariances(solved[:, 1:]).moved(x + solved[:, 0])
+        return to, (to - x) @ slope
 
     def slope(self, eta: Array) -> Array:
-        return jax.grad(lambda eta: jnp.sum(self.log_likelihood(eta)))(eta)
+        return jax.grad(lambda eta: jnp.sum(self.terms(eta)))(eta)
 
     def _Q(self, v: Array) -> Array:
         return multiply(self.design.plan, self.a, v[:, None])[:, 0]
 
 
 def search(problem: Problem, x: Array, max_steps: int | Array) -> tuple[Array, Array, Array]:
-    """Newton's method with step halving: (x, whether it converged, steps).
+    """Newton's method with step halving: (x, whether it converged, steps). Without derivatives.
 
     Converged: the predicted increase of psi is below the square root of the rounding, relative to
-    1 + |psi| eps; the steps that follow square what is left. The problem is one `held_fixed`.
+    1 + |psi| eps. At most POLISHING whole steps follow, until it is below the rounding: each
+    squares what is left. One loop for all, so that the factorisation is compiled once.
     """
-    enough = jnp.finfo(x.dtype).eps ** 0.5
+    eps = jnp.finfo(x.dtype).eps
 
     def halved(x, value, step, increase):
         def short(carry):
@@ -80,17 +96,45 @@ def search(problem: Problem, x: Array, max_steps: int | Array) -> tuple[Array, A
         return lax.while_loop(short, lambda c: (c[0] / 2, c[1] + 1), whole)
 
     def one(carry):
-        x, _, count = carry
-        step, increase = problem.newton(x, exact=False)
-        near = increase <= enough
-        t, tries = halved(x, problem.value(x), step, jnp.where(near, 0, increase))
+        x, state, count = carry
+        near = state >= NEAR
+        to, increase = problem.newton(x, cholesky(problem.design.plan, problem.curvature(x, near)))
+        near = near | (increase <= eps**0.5)
+        t, tries = halved(x, problem.value(x), to - x, jnp.where(near, 0, increase))
         lost = (tries >= HALVINGS) & ~near  # no step helps, or a value is not a number
-        moved = jnp.where(near | lost, x, x + t * step)
-        return moved, jnp.where(near, 1, jnp.where(lost, -1, 0)), count + 1
+        x = jnp.where(lost, x, jnp.where(near, to, x + t * (to - x)))
+        done = (state >= NEAR) & (increase <= eps)
+        state = jnp.where(lost, LOST, jnp.where(done, FOUND, state + near))
+        return x, state, count + 1
 
-    start = (lax.stop_gradient(x), *_varying_as(x, 0, 0))
-    x, state, count = lax.while_loop(lambda c: (c[1] == 0) & (c[2] < max_steps), one, start)
-    return x, jnp.asarray(state == 1), jnp.asarray(count)
+    def going(carry):
+        _, state, count = carry
+        return (state >= SEARCHING) & (state < FOUND) & ((state >= NEAR) | (count < max_steps))
+
+    start = (x, *_varying_as(x, SEARCHING, 0))
+    x, state, count = lax.while_loop(going, one, start)
+    return x, jnp.asarray(state == FOUND), jnp.asarray(count)
+
+
+@jax.custom_jvp
+def mode(problem: Problem, x: Array, factor: Factor) -> Array:
+    """x, the mode of the problem, as a function of all that the problem depends on.
+
+    `factor` is that of the curvature at x, as numbers. The derivative is that of a Newton step from
+    x held fixed, with the curvature held fixed as well (the implicit function theorem): at a root
+    the step does not depend on where it starts, nor on the curvature. It is exact, and as it is
+    made of the mode itself and of solves with one factor, so are its own derivatives.
+    """
+    del problem, factor
+    return x
+
+
+@mode.defjvp
+def _mode_jvp(primals, tangents):
+    problem, x, factor = primals
+    x = mode(problem, x, lax.stop_gradient(factor))
+    factor = same_factor(factor, problem.curvature(x))
+    return x, jax.jvp(lambda p: p.newton(x, factor)[0], (problem,), tangents[:1])[1]
 
 
 # Steps of the probe of each term: powers of two, by which products are exact, so that the probe of
@@ -117,21 +161,21 @@ def are_coupled(problem: Problem, x: Array) -> Bool[Array, ""]:
     return jnp.any(jnp.abs(H[1:] - wanted) > allowed)
 
 
-def held_fixed(problem: Problem) -> Problem:
-    """The problem with everything it depends on held fixed, closed-over tracers included.
+def problem(
+    design: Design, log_likelihood: LogLikelihood, a: Array, loc: Array, plane: Plane | None
+) -> Problem:
+    """The problem with all that it depends on as leaves, closed-over tracers included.
 
     Inside `shard_map`, loc varies over the devices as anything of it does, and so does the search.
     """
-    eta = jax.eval_shape(lambda d, x: d(x), problem.design, problem.loc)
+    eta = jax.eval_shape(lambda d, x: d(x), design, loc)
     eta = jnp.zeros(eta.shape, eta.dtype)
-    terms = lambda eta: problem.log_likelihood(eta)  # a function, which has a hash
-    closed, consts = jax.closure_convert(terms, eta)
-    parts = [problem.design, problem.a, problem.loc, problem.plane]
-    eta, loc, *_ = alike(eta, problem.loc, *jax.tree.leaves([consts, parts]))
+    terms = lambda eta: log_likelihood(eta)  # a function, which has a hash
+    function, held = jax.closure_convert(terms, eta)
+    eta, loc, *_ = alike(eta, loc, *jax.tree.leaves([held, design, a, plane]))
     if varying(eta):
-        closed, consts = jax.closure_convert(terms, eta)
-    held, (design, a, _, plane), loc = lax.stop_gradient((consts, parts, loc))
-    return Problem(design, lambda eta: closed(eta, *held), a, loc, plane)
+        function, held = jax.closure_convert(terms, eta)
+    return Problem(design, Terms(list(held), function), a, loc, plane)
 
 
 def _varying_as(x: Array, *starts: Any) -> tuple[Array, ...]:
