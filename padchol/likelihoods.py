@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,6 +62,17 @@ class _Likelihood(WithMethods):
     def __eq__(self, other: Any) -> bool:
         return self is other
 
+    def sampled(self, key: Array, eta: Float[Array, " m"]) -> Any:
+        """The same likelihood of data drawn from it at eta, for a JAX key."""
+        return eqx.tree_at(lambda likelihood: likelihood.y, self, self._drawn(key, eta))
+
+    def _drawn(self, key: Array, eta: Float[Array, " m"]) -> Float[Array, " m"]:
+        del key, eta
+        raise NotImplementedError(
+            "expected one of padchol.likelihoods, which data can be drawn from; got "
+            f"{type(self).__name__}"
+        )
+
 
 class Gaussian(_Likelihood):
     """(log(precision / 2 pi) - precision (y - eta)^2) / 2"""
@@ -74,6 +86,10 @@ class Gaussian(_Likelihood):
         y = jnp.where(seen, self.y, 0.0)  # whatever stands there
         value = (_log(precision / (2 * jnp.pi)) - precision * (y - eta) ** 2) / 2
         return jnp.where(seen, value, 0.0)
+
+    def _drawn(self, key: Array, eta: Float[Array, " m"]) -> Float[Array, " m"]:
+        scale = jnp.where(self.precision > 0, self.precision, 1.0) ** -0.5
+        return eta + scale * jax.random.normal(key, eta.shape, eta.dtype)
 
 
 class Poisson(_Likelihood):
@@ -89,6 +105,9 @@ class Poisson(_Likelihood):
         value = value - self.exposure * jnp.exp(eta) - gammaln(jnp.maximum(self.y, 0) + 1.0)
         possible = ~(self.y < 0) & ~(some & (self.exposure == 0))
         return _where_possible(possible, value, self.exposure >= 0)
+
+    def _drawn(self, key: Array, eta: Float[Array, " m"]) -> Float[Array, " m"]:
+        return jax.random.poisson(key, self.exposure * jnp.exp(eta)).astype(eta.dtype)
 
 
 class Binomial(_Likelihood):
@@ -109,6 +128,9 @@ class Binomial(_Likelihood):
         value = ways - y * jax.nn.softplus(-eta) - failures * jax.nn.softplus(eta)
         return _where_possible(possible, value, self.trials >= 0)
 
+    def _drawn(self, key: Array, eta: Float[Array, " m"]) -> Float[Array, " m"]:
+        return jax.random.binomial(key, self.trials, jax.nn.sigmoid(eta), eta.shape, eta.dtype)
+
 
 class Gamma(_Likelihood):
     """shape log(shape) + (shape - 1) log(y) - log Gamma(shape) - shape (eta + y exp(-eta))"""
@@ -123,6 +145,9 @@ class Gamma(_Likelihood):
         value = constant - shape * (eta + self.y * jnp.exp(-eta))
         value = _where_possible(~(self.y < 0), value, shape > 0)
         return jnp.where(seen, value, 0.0)
+
+    def _drawn(self, key: Array, eta: Float[Array, " m"]) -> Float[Array, " m"]:
+        return jnp.exp(eta) * jax.random.gamma(key, self.shape, eta.shape, eta.dtype) / self.shape
 
 
 class Weibull(_Likelihood):

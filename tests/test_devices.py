@@ -91,7 +91,12 @@ LONG = [  # to compile; CI runs them
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [(name, kind) for name in ROUTINES for kind in ("value", "gradient") if (name, kind) not in LONG]
+    [
+        (name, kind)
+        for name in ROUTINES
+        for kind in ("value", "gradient")
+        if (name, kind) not in LONG
+    ]
     + [pytest.param(*each, marks=pytest.mark.slow) for each in LONG],
 )
 def test_inside_shard_map(name, kind):

@@ -32,6 +32,7 @@ from padchol.mixed.boundary import settled, singular
 from padchol.mixed.held import Held, hold
 from padchol.mixed.objective import curvature
 from padchol.mixed.optimise import Minimum, minimise
+from padchol.mixed.refit import Refits, begin, refit_all
 from padchol.mixed.report import Fit
 from padchol.mixed.separation import endless
 from padchol.mixed.terms import Effects, Random, design_matrix, tables
@@ -98,12 +99,16 @@ class GeneralizedLinearMixedModel(WithMethods):
     def laplace(self, parameters: Any) -> Laplace:
         """The approximation of u at parameters = (theta, beta)."""
         theta, beta = self._split(parameters)
+        Z, fixed = self._linear(theta, beta)
+        identity = self.Z.plan.add_diagonal(jnp.zeros(self.Z.plan.nnz, theta.dtype), jnp.ones(()))
+        return laplace(Z, lambda eta: self.terms(fixed + eta), identity)
+
+    def _linear(self, theta: Array, beta: Array) -> tuple[Design, Float[Array, " n"]]:
+        """Z Lambda and X beta."""
         pairs = zip(self.rows, self._matrices(theta), strict=True)
         scaled = [(jnp.asarray(x) @ M).reshape(-1) for x, M in pairs]
         Z = self.Z.with_entries(jnp.concatenate([jnp.zeros(0, theta.dtype), *scaled]))
-        fixed = jnp.asarray(self.Q) @ (jnp.asarray(self.U) @ beta)
-        identity = self.Z.plan.add_diagonal(jnp.zeros(self.Z.plan.nnz, theta.dtype), jnp.ones(()))
-        return laplace(Z, lambda eta: self.terms(fixed + eta), identity)
+        return Z, jnp.asarray(self.Q) @ (jnp.asarray(self.U) @ beta)
 
     def deviance(self, parameters: Any) -> Float[Array, ""]:
         """-2 log p(y), for parameters (theta, beta). NaN where no mode is found."""
@@ -134,6 +139,40 @@ class GeneralizedLinearMixedModel(WithMethods):
             covariance = self._covariance(search.value_and_grad, found.x, search.unit)
         return self._fit(found, self._to_user(found.x * search.unit), covariance)
 
+    def given(self, arrays: Sequence[Array]) -> GeneralizedLinearMixedModel:
+        """The model of other data of its likelihood."""
+        return eqx.tree_at(lambda model: model.terms.arrays, self, list(arrays))
+
+    def objective(self, parameters: Array) -> tuple[Array, tuple[()]]:
+        """(deviance, nothing beside it)"""
+        return self.deviance(parameters), ()
+
+    def simulated(self, key: Array, theta: Array, beta: Array, sigma: Array) -> list[Array]:
+        """Data of the likelihood drawn at these parameters, random effects drawn anew."""
+        del sigma
+        terms = self.terms.whole()
+        if not hasattr(terms, "sampled"):
+            raise NotImplementedError(
+                "expected one of padchol.likelihoods, which data can be drawn from; got "
+                f"{type(terms).__name__}"
+            )
+        of_u, of_y = jax.random.split(key)
+        Z, fixed = self._linear(theta, beta)
+        eta = fixed + Z(jax.random.normal(of_u, (self.effects.q,), theta.dtype))
+        return hold(terms.sampled(of_y, eta)).arrays
+
+    def response(self, arrays: Sequence[Array]) -> Array:
+        return self.given(arrays).terms.whole().y
+
+    def _refits(self, fit: Fit, responses: Any) -> Refits:
+        search, k = _Search(self, np.concatenate([fit.theta, fit.beta])), self.effects.n_theta
+        even = np.concatenate([self.effects.on_diagonal, np.zeros(len(self.names), bool)])
+        x, inverse = begin(fit.minimum.x, even, fit.minimum.curvature)
+        found = refit_all(search.inside, responses, x, inverse, jnp.asarray(search.unit))
+        x, deviance, _, converged = jax.tree.map(np.asarray, found)
+        user = np.stack([self._to_user(each * search.unit) for each in x])
+        return Refits(user[:, :k], user[:, k:], None, deviance, converged)
+
     def _fit(self, found: Minimum, parameters: np.ndarray, covariance: np.ndarray) -> Fit:
         (_, u), _ = _value_and_grad(self, jnp.asarray(parameters))
         theta, beta = np.split(parameters, [self.effects.n_theta])
@@ -153,6 +192,7 @@ class GeneralizedLinearMixedModel(WithMethods):
             notes=self.notes,
             minimum=found,
             singular=singular(self.effects, found.x[: self.effects.n_theta]),
+            model=self,
         )
 
     def _covariance(self, value_and_grad: Any, x: np.ndarray, unit: float) -> np.ndarray:

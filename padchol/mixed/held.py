@@ -20,9 +20,13 @@ class Held(eqx.Module):
     structure: Any = eqx.field(static=True)
 
     def __call__(self, eta: Float[Array, " m"]) -> Float[Array, " m"]:
+        return self.whole()(eta)
+
+    def whole(self) -> Any:
+        """The map that was held, with these arrays."""
         arrays = iter(self.arrays)
         leaves = [next(arrays) if leaf is None else leaf for leaf in self.rest]
-        return jax.tree.unflatten(self.structure, leaves)(eta)
+        return jax.tree.unflatten(self.structure, leaves)
 
 
 def hold(terms: Terms) -> Held:

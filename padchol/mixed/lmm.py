@@ -21,6 +21,7 @@ gradient one sweep more.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,7 +30,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from padchol.analysis import analyze
 from padchol.assembly import Products
@@ -40,6 +41,7 @@ from padchol.mixed.algebra import gram_blocks, orthonormal, residual
 from padchol.mixed.boundary import ZERO, settled, singular
 from padchol.mixed.optimise import Minimum, minimise
 from padchol.mixed.profile import Profile, Solution
+from padchol.mixed.refit import Refits, begin, refit_all
 from padchol.mixed.report import Fit
 from padchol.mixed.terms import Effects, Random, design_matrix, tables
 from padchol.plan import Plan
@@ -48,6 +50,14 @@ from padchol.plan import Plan
 # of y. Measured for n = 300: the deviance is off by 1e-5 at 1e-4, by 1e-4 at 1e-5.
 EXHAUSTED = 3e-5
 SIZES = (0.0, 0.25, 4.0)  # multiples of a term's T that are tried from the end of a search
+
+
+class Data(eqx.Module):
+    """The rows of a model: Q of X = Q U, and x~ and the codes of each term."""
+
+    Q: Float[np.ndarray, "n p"]
+    rows: tuple[Float[np.ndarray, "n p_i"], ...]
+    codes: tuple[Int[np.ndarray, " n"], ...]
 
 
 class LinearMixedModel(WithMethods):
@@ -71,6 +81,7 @@ class LinearMixedModel(WithMethods):
     U: Float[np.ndarray, "p p"]
     unit: Float[np.ndarray, ""]  # of y: the standard deviation of what Q leaves of it
     ols: Float[np.ndarray, " p"]  # Q^T y / unit
+    data: Data | None  # for other responses; None inside a fit
     names: tuple[str, ...] = eqx.field(static=True)
     n: int = eqx.field(static=True)
     reml: bool = eqx.field(static=True)
@@ -97,15 +108,16 @@ class LinearMixedModel(WithMethods):
         self.effects, rows, codes = tables(self.n, random)
         _check_identified(self.effects, self.n)
         Q, self.U = orthonormal(X, self.names)
-        self.ols, r = residual(Q, y)
-        self.unit = np.asarray(np.linalg.norm(r) / np.sqrt(self.n))
+        ols, r = residual(Q, y)
         rows, self.bases, self.first = basis.standard_terms(rows)
+        self.data = Data(Q, tuple(rows), tuple(codes))
         Z = sp.csc_array(design_matrix(self.effects, rows, codes, self.n))
         at, self.blocks = gram_blocks(self.effects, sp.csr_array(Z.T @ Z))
         low = at[0] >= at[1]
         self.plan = analyze((at[0][low], at[1][low], self.effects.q), lower=True, **analysis)
         self.place = Products.of(self.plan, at[0], at[1], [np.arange(at[0].size)], [at[0].size])
-        self.ols = self.ols / self.unit
+        self.unit = np.asarray(np.linalg.norm(r) / np.sqrt(self.n))
+        self.ols = ols / self.unit
         Xy = np.column_stack([Q, r / self.unit])
         self.ZtXy, self.XytXy = Z.T @ Xy, Xy.T @ Xy
 
@@ -129,7 +141,7 @@ class LinearMixedModel(WithMethods):
 
     def value_and_grad(self, theta: Any) -> tuple[Float[Array, ""], Float[Array, " theta"]]:
         """The deviance and its gradient, compiled once for models of one shape."""
-        (value, _), gradient = _value_and_grad(self, self.effects.check(theta))
+        (value, _), gradient = _value_and_grad(self._without_data(), self.effects.check(theta))
         return value, gradient
 
     def fit(self, start: Any = None, **options: Any) -> Fit:
@@ -148,7 +160,7 @@ class LinearMixedModel(WithMethods):
         )  # fmt: skip
         found = settled(self.effects, found, inside.value_and_grad)
         theta = basis.to_user(self.effects, self.bases, found.x)
-        (_, at), _ = _value_and_grad(self, jnp.asarray(theta))
+        (_, at), _ = _value_and_grad(self._without_data(), jnp.asarray(theta))
         if not at.sigma > EXHAUSTED * self.unit:
             found = found._replace(converged=False, message=_exhausted(float(at.sigma)))
         return _fit(self, found, theta, jax.tree.map(np.asarray, at))
@@ -178,7 +190,59 @@ class LinearMixedModel(WithMethods):
 
     def _standard(self) -> LinearMixedModel:
         """The same model, whose theta is that of the standard basis."""
-        return eqx.tree_at(lambda model: model.bases, self, basis.identities(self.bases))
+        bare = self._without_data()
+        return eqx.tree_at(lambda model: model.bases, bare, basis.identities(self.bases))
+
+    def _without_data(self) -> LinearMixedModel:
+        """What the deviance needs: calls of compiled programs take every array along."""
+        none = lambda x: x is None
+        return eqx.tree_at(lambda model: model.data, self, None, is_leaf=none)
+
+    def given(self, y: Float[Array, " n"]) -> LinearMixedModel:
+        """The model of another response."""
+        data, p = self.data, self.p
+        assert data is not None
+        Q = jnp.asarray(data.Q)
+        ols = Q.T @ y
+        r = y - Q @ ols
+        again = Q.T @ r
+        ols, r = ols + again, r - Q @ again
+        unit = jnp.linalg.norm(r) / math.sqrt(self.n)
+        r = r / unit
+        Ztr = self.effects.gathered(data.rows, data.codes, r)
+        Qtr = Q.T @ r
+        XytXy = jnp.asarray(self.XytXy).at[p, :p].set(Qtr).at[:p, p].set(Qtr).at[p, p].set(r @ r)
+        new = (unit, ols / unit, jnp.asarray(self.ZtXy).at[:, p].set(Ztr), XytXy)
+        return eqx.tree_at(lambda m: (m.unit, m.ols, m.ZtXy, m.XytXy), self, new)
+
+    def objective(self, theta: Array) -> tuple[Array, tuple[Array, Array]]:
+        """(deviance, (beta, sigma))"""
+        at = self.solution(theta)
+        return at.deviance, (at.beta, at.sigma)
+
+    def simulated(self, key: Array, theta: Array, beta: Array, sigma: Array) -> Float[Array, " n"]:
+        """A response of the model at these parameters, random effects drawn anew."""
+        data = self.data
+        assert data is not None
+        of_u, of_e = jax.random.split(key)
+        u = jax.random.normal(of_u, (self.effects.q,), theta.dtype)
+        e = jax.random.normal(of_e, (self.n,), theta.dtype)
+        pairs = zip(self.bases, self.effects.factors(theta), strict=True)
+        b = self.effects.times([jnp.asarray(R) @ T for R, T in pairs], u)
+        fixed = jnp.asarray(data.Q) @ (jnp.asarray(self.U) @ beta)
+        return fixed + sigma * (self.effects.spread(data.rows, data.codes, b) + e)
+
+    def response(self, y: Array) -> Array:
+        """The response of what `given` takes: itself."""
+        return y
+
+    def _refits(self, fit: Fit, responses: Float[Array, "refits n"]) -> Refits:
+        x, inverse = begin(fit.minimum.x, self.effects.on_diagonal, fit.minimum.curvature)
+        inside = eqx.tree_at(lambda m: m.bases, self, basis.identities(self.bases))
+        found = refit_all(inside, responses, x, inverse, jnp.ones(()))
+        x, deviance, (beta, sigma), converged = jax.tree.map(np.asarray, found)
+        theta = np.stack([basis.to_user(self.effects, self.bases, each) for each in x])
+        return Refits(theta, beta, sigma, deviance, converged)
 
     def _profile(self, theta: Any) -> Profile:
         theta = self.effects.check(theta)
@@ -242,4 +306,5 @@ def _fit(model: LinearMixedModel, found: Minimum, theta: np.ndarray, at: Any) ->
         notes=model.notes,
         minimum=found,
         singular=singular(model.effects, found.x),
+        model=model,
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from padchol.mixed.optimise import Minimum
+from padchol.mixed.refit import Refits, responses_of
 from padchol.mixed.terms import Effects, Term
 
 
@@ -28,6 +30,7 @@ class Fit(NamedTuple):
     minimum: Minimum  # in the standard basis: see `padchol.mixed.basis`
     singular: tuple[str, ...] = ()  # terms whose covariance matrix has not full rank
     notes: tuple[str, ...] = ()  # in words: rows and columns left out, what is success
+    model: Any = None
 
     @property
     def converged(self) -> bool:
@@ -57,6 +60,17 @@ class Fit(NamedTuple):
         if not found:
             raise KeyError(f"no term {name!r}; there are {[t.name for t in self.terms.terms]}")
         return found[0]
+
+    def simulate(self, key: Array, n: int) -> Float[np.ndarray, "n rows"]:
+        """n responses drawn from the fitted model, random effects drawn anew, for a JAX key."""
+        return np.asarray(responses_of(self, key, n)[1])
+
+    def bootstrap(self, key: Array, n: int) -> Refits:
+        """The model refitted to n simulated responses: see `padchol.mixed.refit`.
+
+        One compiled loop; a refit costs 5 to 15 evaluations of the deviance and its gradient.
+        """
+        return self.model._refits(self, responses_of(self, key, n)[0])
 
     def __str__(self) -> str:
         end = "converged" if self.converged else f"NOT CONVERGED: {self.minimum.message}"
