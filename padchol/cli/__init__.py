@@ -23,7 +23,8 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; `argv` without the program's name. Returns the exit code."""
-    argv = sys.argv[1:] if argv is None else list(argv)
+    own_process = argv is None
+    argv = sys.argv[1:] if own_process else list(argv)
     name = argv[0] if argv and argv[0] in COMMANDS else ""
     try:
         command = importlib.import_module(f"padchol.cli.{name}") if name else None
@@ -32,6 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if command is None:  # no command: parse_args has dealt with --help and with unknown words
             parser.print_help()
             return 2
+        if own_process and name == "demo":  # the others measure
+            from padchol.cli import _programs
+
+            _programs.keep()
         return command.main(args) or 0
     except InputError as error:
         message = str(error)
