@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse as sp
 import support
 from programs import equations
 
 import padchol
+from padchol import laplace, likelihoods, precisions
+from padchol.numeric import fronts
 from padchol.symbolic.layout import BLOCK, MOVE, QUAD, STRIP
 from padchol.symbolic.supernodes import ramp
 from padchol.symbolic.unfold import read
@@ -87,6 +91,39 @@ def of_programs(plan: padchol.Plan) -> dict[str, float]:
     }
 
 
+def models() -> dict[str, Callable]:
+    """Log marginal likelihoods of two parameters, and derivatives of them."""
+    A = support.grid(7, 8)
+    W = abs(A - sp.diags_array(A.diagonal()))
+    n, y = A.shape[0], likelihoods.poisson(np.arange(A.shape[0]) % 5)
+    Q, B = precisions.bym2(W), sp.csr_array(sp.hstack([sp.eye_array(n), sp.csr_array((n, n))]))
+    plan = padchol.analyze([Q.pattern, padchol.assembly.gram_pattern(B)])
+    areas, prior = laplace.design(plan, B), Q.on(plan)
+    plan = padchol.analyze([A, sp.eye_array(n)])
+    cells, a = laplace.design(plan, sp.csr_array(sp.eye_array(n))), plan.values(A)
+
+    def bym2(t):
+        field = prior.field(jnp.exp(t[0]), jax.nn.sigmoid(t[1]))
+        return laplace.laplace(areas, y, field, constrained=True).log_marginal
+
+    def grid(t):
+        return laplace.laplace(cells, y, jnp.exp(t[0]) * a, t[1]).log_marginal
+
+    return {
+        "Laplace, value": grid,
+        "Laplace, value and gradient": jax.value_and_grad(grid),
+        "Laplace, Hessian": jax.hessian(grid),
+        "BYM2, value and gradient": jax.value_and_grad(bym2),
+    }
+
+
+def of_model(f: Callable) -> dict[str, float]:
+    """Size of a traced program of two parameters: what is compiled grows with it."""
+    every = list(equations(jax.make_jaxpr(f)(jnp.zeros(2)).jaxpr))
+    kernels = sum(eqn.primitive is fronts.fronts_p for eqn in every)
+    return {"equations": len(every), "kernels": kernels}
+
+
 def counted() -> dict[str, dict[str, float]]:
     found = {}
     for name in PLANS:
@@ -94,7 +131,7 @@ def counted() -> dict[str, dict[str, float]]:
         more = of_programs(plan) if name in COMPILED else {}
         more |= of_plan(plan) | of_chunks(plan_of(name, "gpu"))
         found[name] = {k: float(np.round(v, 3)) for k, v in more.items()}
-    return found
+    return found | {name: of_model(f) for name, f in models().items()}
 
 
 if __name__ == "__main__":
