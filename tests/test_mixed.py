@@ -69,6 +69,32 @@ def test_penicillin():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "formula", "reml", "deviance"),
+    [
+        (
+            "sleepstudy",
+            "Reaction ~ Days + (1 | Subject) + (0 + Days | Subject)",
+            False,
+            1752.00325514,
+        ),
+        ("Dyestuff", "Yield ~ 1 + (1 | Batch)", False, 327.32705988),
+        ("Dyestuff", "Yield ~ 1 + (1 | Batch)", True, 319.65427684),
+        ("Dyestuff2", "Yield ~ 1 + (1 | Batch)", False, 162.87303665),
+        ("Pastes", "strength ~ 1 + (1 | batch / cask)", False, 247.99446586),
+    ],
+)
+def test_published_deviances(name, formula, reml, deviance):
+    """MixedModels.jl, test/pls.jl. Dyestuff2 has its estimate on the boundary, and says so."""
+    needs_formulaic()
+    fit = mixed.linear(formula, data(name), reml=reml).fit()
+    assert fit.converged
+    assert fit.deviance == pytest.approx(deviance, abs=1e-6)
+    assert bool(fit.singular) == (name == "Dyestuff2")
+    assert ("singular fit" in str(fit)) == (name == "Dyestuff2")
+
+
+@pytest.mark.slow
 def test_insteval():
     """73,421 ratings of 1,128 lecturers in 14 departments by 2,972 students."""
     needs_formulaic()
