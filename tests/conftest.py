@@ -3,9 +3,8 @@
 padchol never sets a JAX flag; here it is set around each test and taken back after it. Compiled
 programs are dropped every so often: the suite's are several gigabytes together.
 
-Most of the suite's time is compilation of small programs that run once. LLVM's optimiser and XLA's
-way of making fusions by MLIR, a third of that, are left out of the quick tests, unless XLA_FLAGS
-says otherwise; the slow ones have both.
+Half of the suite's time is LLVM's optimiser at work on small programs that run once. It is left out
+of the quick tests, unless XLA_FLAGS says otherwise; the slow ones have it.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import pytest
 jax.config.update("jax_num_cpu_devices", 2)  # for tests/test_devices.py; before JAX looks for any
 
 TESTS_A_CACHE = 60
-UNOPTIMISED = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+UNOPTIMISED = "--xla_backend_optimization_level=0"
 _count = itertools.count(1)
 
 

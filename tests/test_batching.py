@@ -24,7 +24,7 @@ from padchol.numeric.values import to_pivots
     [
         pytest.param(0, (0, 1), marks=pytest.mark.slow),
         pytest.param(2, (0, 2), marks=pytest.mark.slow),
-        (4, None),
+        pytest.param(4, None, marks=pytest.mark.slow),
     ],
     ids=["loop", "pairs", "folded"],
 )

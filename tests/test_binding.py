@@ -45,7 +45,9 @@ def traced_size(k: int, density) -> int:
     return sum(1 for _ in equations(jax.make_jaxpr(f)(a, np.zeros(plan.n)).jaxpr))
 
 
-@pytest.mark.parametrize("density", [log_density, marginal_likelihood])
+@pytest.mark.parametrize(
+    "density", [log_density, pytest.param(marginal_likelihood, marks=pytest.mark.slow)]
+)
 def test_program_size_does_not_grow(density):
     """Row 25: the traced program, sweeps counted as the loops they stand for, has the same size
     from 10^2 to 400^2 unknowns. Nothing is compiled."""

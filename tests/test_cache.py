@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from padchol.cli import _programs
 
 SCRIPT = """
@@ -63,6 +65,7 @@ def run(folder: Path, seed: int) -> tuple[int, int]:
     return int(hits), int(misses)
 
 
+@pytest.mark.slow
 def test_a_second_process_compiles_nothing(tmp_path):
     """The same matrix, and then one with other rows joined, whose plan is of the same layout."""
     _, first = run(tmp_path, 0)

@@ -15,9 +15,18 @@ import support
 
 import padchol
 
+QUICK = ("grid2", "band", "disconnected", "one", "empty")  # in float32; every case is a compilation
 
-@support.both_precisions
-@pytest.mark.parametrize("name", support.MATRICES)
+
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        pytest.param(name, precision, marks=[] if fast else [pytest.mark.slow])
+        for name in support.MATRICES
+        for precision, fast in (("float64", True), ("float32", name in QUICK))
+    ],
+    indirect=["precision"],
+)
 def test_every_output_equals_dense(name, precision):
     """Rows 13, 14, 15, 21: every small shape, every output, both precisions, no upcast."""
     _, plan, a = support.case(name)

@@ -103,6 +103,7 @@ def test_draws_and_variances():
     np.testing.assert_allclose(np.cov(draws.T), S, atol=0.05 * S.max())
 
 
+@pytest.mark.slow
 def test_batches_and_derivatives():
     a = values()
     scales = jnp.array([0.5, 1.0, 3.0])

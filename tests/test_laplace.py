@@ -115,6 +115,7 @@ def test_batches():
     )
 
 
+@pytest.mark.slow
 def test_samples():
     found = fitted("poisson", 1.3, 1.7)
     draws = np.asarray(found.sample(jax.random.key(0), (20_000,)))

@@ -11,7 +11,9 @@ import support
 import padchol
 
 
-@pytest.mark.parametrize("matrix", ["grid2", "band", "arrow_first"])
+@pytest.mark.parametrize(
+    "matrix", ["grid2", *(pytest.param(m, marks=pytest.mark.slow) for m in ("band", "arrow_first"))]
+)
 def test_derivatives(matrix):
     """Row 23: gradient and Hessian in all mode combinations."""
     _, plan, a = support.case(matrix)
@@ -23,6 +25,7 @@ def test_derivatives(matrix):
     )
 
 
+@pytest.mark.slow
 def test_derivatives_merged():
     """Row 23: the same through relaxed supernodes, where pivot blocks are wider than 8."""
     _, plan, a = support.case("grid2", merged=True)
@@ -47,6 +50,7 @@ def test_gradient_is_the_selected_inverse(precision):
     assert support.relative(gradient, expected) < support.VALUE_TOLERANCE[precision.name]
 
 
+@pytest.mark.slow
 def test_finite_differences_and_adjoint():
     """Row 23: finite differences to second order, both modes."""
     _, plan, a = support.case("path")

@@ -10,6 +10,7 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 SECONDS_A_CELL = 180  # a cell takes a few seconds; this only ends a hang
 # Ten seconds each, or more.
 SLOW = (
+    "01_quickstart",
     "03_derivatives",
     "04_orderings_and_padding",
     "05_mixed_models",

@@ -14,7 +14,7 @@ import padchol
 @pytest.mark.parametrize(
     ("matrix", "name"),
     [
-        ("band", "selected_inverse"),
+        pytest.param("band", "selected_inverse", marks=pytest.mark.slow),
         pytest.param("scattered", "marginal_variances", marks=pytest.mark.slow),
         pytest.param("grid2", "selected_inverse", marks=pytest.mark.slow),
         pytest.param("grid2", "marginal_variances", marks=pytest.mark.slow),
