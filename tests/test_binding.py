@@ -45,9 +45,8 @@ def traced_size(k: int, density) -> int:
     return sum(1 for _ in equations(jax.make_jaxpr(f)(a, np.zeros(plan.n)).jaxpr))
 
 
-@pytest.mark.parametrize(
-    "density", [log_density, pytest.param(marginal_likelihood, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("density", [log_density, marginal_likelihood])
 def test_program_size_does_not_grow(density):
     """Row 25: the traced program, sweeps counted as the loops they stand for, has the same size
     from 10^2 to 400^2 unknowns. Nothing is compiled."""
@@ -141,6 +140,7 @@ def relabelled(A, seed: int):
     return A[order][:, order]
 
 
+@pytest.mark.slow
 def test_similar_patterns_share_one_program():
     """Row 25: other patterns of as many rows and entries, whose tables have the same rounded sizes,
     run what was compiled for the first, eager calls as well; each gets its own results."""

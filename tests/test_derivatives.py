@@ -151,7 +151,9 @@ def test_the_reference_is_lapack(matrix):
         assert support.relative(reference(matrix)[0][name], wanted) < 1e-13, name
 
 
-@pytest.mark.parametrize("mode", [jax.jacrev, pytest.param(jax.jacfwd, marks=slow)])
+@pytest.mark.parametrize(
+    "mode", [pytest.param(mode, marks=slow) for mode in (jax.jacrev, jax.jacfwd)]
+)
 def test_jacobians(mode):
     """Row 23: the Jacobian of every output, entry by entry, and its value."""
     plan, x = problem("random")

@@ -80,6 +80,7 @@ def test_third_order_against_dense():
     assert support.relative(third(ours), third(dense)) < 1e-9
 
 
+@pytest.mark.slow
 def test_batches_of_some_arguments():
     """Row 24: directions, vectors or values batched, alone and together."""
     plan, a, _, (d, e, _), (b, c) = case()

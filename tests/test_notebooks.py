@@ -11,6 +11,7 @@ SECONDS_A_CELL = 180  # a cell takes a few seconds; this only ends a hang
 # Ten seconds each, or more.
 SLOW = (
     "01_quickstart",
+    "02_what_the_plan_is",
     "03_derivatives",
     "04_orderings_and_padding",
     "05_mixed_models",

@@ -110,6 +110,7 @@ def test_the_scaled_laplacian_has_generalised_variance_one_on_each_component():
     np.testing.assert_allclose(dense[16], np.eye(17)[16])
 
 
+@pytest.mark.slow
 def test_bym2_is_the_joint_law_of_its_parts():
     """(b, u) given that u sums to zero on each component, from the definition of b."""
     W, tau, phi = adjacency(islands=True), 2.0, 0.6
