@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import numpy as np
 import scipy.sparse as sp
@@ -66,11 +68,8 @@ def orthonormal(X: np.ndarray, names: tuple[str, ...]) -> tuple[np.ndarray, np.n
 def residual(
     Q: Float[np.ndarray, "n p"], y: Float[np.ndarray, " n"]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Q^T y, and what Q leaves of y; that it leaves more than rounding."""
-    part = Q.T @ y
-    left = y - Q @ part
-    again = Q.T @ left
-    left = left - Q @ again
+    """`regressed`, where Q leaves more of y than rounding."""
+    part, left = regressed(Q, y)
     rounding = EXACT * np.finfo(float).eps * np.sqrt(Q.shape[1] + 1.0)
     if np.max(np.abs(left), initial=0.0) <= rounding * np.max(np.abs(y), initial=0.0):
         what = "is constant" if np.ptp(y) == 0 else "is a linear function of the columns of X"
@@ -78,4 +77,12 @@ def residual(
             f"expected a response with something left to explain by random effects; y {what}, up "
             "to rounding, and its variances are zero"
         )
-    return part + again, left
+    return part, left
+
+
+def regressed(Q: Any, y: Any) -> tuple[Any, Any]:
+    """Q^T y, and what Q leaves of y; twice, for what cancels. Of NumPy's arrays or JAX's."""
+    part = Q.T @ y
+    left = y - Q @ part
+    again = Q.T @ left
+    return part + again, left - Q @ again

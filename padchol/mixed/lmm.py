@@ -37,7 +37,7 @@ from padchol.assembly import Products
 from padchol.factor import cholesky
 from padchol.methods import WithMethods
 from padchol.mixed import basis
-from padchol.mixed.algebra import gram_blocks, orthonormal, residual
+from padchol.mixed.algebra import gram_blocks, orthonormal, regressed, residual
 from padchol.mixed.boundary import ZERO, settled, singular
 from padchol.mixed.optimise import Minimum, minimise
 from padchol.mixed.profile import Profile, Solution
@@ -203,10 +203,7 @@ class LinearMixedModel(WithMethods):
         data, p = self.data, self.p
         assert data is not None
         Q = jnp.asarray(data.Q)
-        ols = Q.T @ y
-        r = y - Q @ ols
-        again = Q.T @ r
-        ols, r = ols + again, r - Q @ again
+        ols, r = regressed(Q, y)
         unit = jnp.linalg.norm(r) / math.sqrt(self.n)
         r = r / unit
         Ztr = self.effects.gathered(data.rows, data.codes, r)

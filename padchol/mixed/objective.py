@@ -100,8 +100,7 @@ class Shape(NamedTuple):
             return objective.shape
         H = hessian(objective, at)
         if np.isfinite(H).all():
-            scale = np.sqrt(np.maximum(np.abs(np.diagonal(H)), LEAST))
-            values, vectors = np.linalg.eigh(H / scale[:, None] / scale)
+            scale, values, vectors = standardised(H)
             slope = vectors.T @ (at.gradient / scale)
             left = float(np.sum(slope**2 / np.maximum(np.abs(values), FLAT)) / 2)
         else:
@@ -112,9 +111,20 @@ class Shape(NamedTuple):
 
     def inverse(self) -> np.ndarray:
         """Of C with its eigenvalues made positive: where BFGS begins."""
-        half = self.vectors / np.sqrt(np.maximum(np.abs(self.values), 1e-2))
-        inverse = half @ half.T
-        return (inverse + inverse.T) / 2  # SciPy asks for exact symmetry
+        return positive_inverse(self.values, self.vectors)
+
+
+def standardised(H: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(diagonal of D, values, vectors) of H = D C D, C = V diag(values) V^T."""
+    scale = np.sqrt(np.maximum(np.abs(np.diagonal(H)), LEAST))
+    return scale, *np.linalg.eigh(H / scale[:, None] / scale)
+
+
+def positive_inverse(values: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Of C with its eigenvalues made positive."""
+    half = vectors / np.sqrt(np.maximum(np.abs(values), 1e-2))
+    inverse = half @ half.T
+    return (inverse + inverse.T) / 2  # SciPy asks for exact symmetry
 
 
 def curvature(value_and_grad: Callable[[Any], tuple[Any, Any]], x: np.ndarray) -> np.ndarray:

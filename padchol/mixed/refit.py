@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from padchol.mixed.objective import ENOUGH
+from padchol.mixed.objective import ENOUGH, positive_inverse, standardised
 
 AWAY = 0.3  # where diagonals of T begin that were estimated as zero, a stationary point
 SUFFICIENT = 1e-4  # part of the predicted decrease that a step must bring (Armijo 1966)
@@ -44,10 +44,8 @@ def begin(x: np.ndarray, even: np.ndarray, H: np.ndarray | None) -> tuple[Array,
     """Where refits begin, and the inverse Hessian there: of its eigenvalues, made positive."""
     x = np.where(even & (np.abs(x) < AWAY / 3), AWAY, x)
     H = np.eye(x.size) if H is None or not np.isfinite(H).all() else np.asarray(H)
-    scale = np.sqrt(np.maximum(np.abs(np.diagonal(H)), 1e-3))
-    values, vectors = np.linalg.eigh(H / scale[:, None] / scale)
-    half = vectors / np.sqrt(np.maximum(np.abs(values), 1e-2)) / scale[:, None]
-    return jnp.asarray(x), jnp.asarray(half @ half.T)
+    scale, values, vectors = standardised(H)
+    return jnp.asarray(x), jnp.asarray(positive_inverse(values, vectors) / scale[:, None] / scale)
 
 
 class _State(NamedTuple):
