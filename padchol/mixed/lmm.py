@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from padchol.analysis import analyze
 from padchol.assembly import Products
@@ -39,6 +39,7 @@ from padchol.methods import WithMethods
 from padchol.mixed import basis
 from padchol.mixed.algebra import gram_blocks, orthonormal, regressed, residual
 from padchol.mixed.boundary import ZERO, settled, singular
+from padchol.mixed.data import Data
 from padchol.mixed.optimise import Minimum, minimise
 from padchol.mixed.profile import Profile, Solution
 from padchol.mixed.refit import Refits, begin, refit_all
@@ -50,14 +51,6 @@ from padchol.plan import Plan
 # of y. Measured for n = 300: the deviance is off by 1e-5 at 1e-4, by 1e-4 at 1e-5.
 EXHAUSTED = 3e-5
 SIZES = (0.0, 0.25, 4.0)  # multiples of a term's T that are tried from the end of a search
-
-
-class Data(eqx.Module):
-    """The rows of a model: Q of X = Q U, and x~ and the codes of each term."""
-
-    Q: Float[np.ndarray, "n p"]
-    rows: tuple[Float[np.ndarray, "n p_i"], ...]
-    codes: tuple[Int[np.ndarray, " n"], ...]
 
 
 class LinearMixedModel(WithMethods):
@@ -110,7 +103,7 @@ class LinearMixedModel(WithMethods):
         Q, self.U = orthonormal(X, self.names)
         ols, r = residual(Q, y)
         rows, self.bases, self.first = basis.standard_terms(rows)
-        self.data = Data(Q, tuple(rows), tuple(codes))
+        self.data = Data(self.effects, Q, tuple(rows), tuple(codes))
         Z = sp.csc_array(design_matrix(self.effects, rows, codes, self.n))
         at, self.blocks = gram_blocks(self.effects, sp.csr_array(Z.T @ Z))
         low = at[0] >= at[1]
@@ -206,7 +199,7 @@ class LinearMixedModel(WithMethods):
         ols, r = regressed(Q, y)
         unit = jnp.linalg.norm(r) / math.sqrt(self.n)
         r = r / unit
-        Ztr = self.effects.gathered(data.rows, data.codes, r)
+        Ztr = data.t_times(r)
         Qtr = Q.T @ r
         XytXy = jnp.asarray(self.XytXy).at[p, :p].set(Qtr).at[:p, p].set(Qtr).at[p, p].set(r @ r)
         new = (unit, ols / unit, jnp.asarray(self.ZtXy).at[:, p].set(Ztr), XytXy)
@@ -227,7 +220,7 @@ class LinearMixedModel(WithMethods):
         pairs = zip(self.bases, self.effects.factors(theta), strict=True)
         b = self.effects.times([jnp.asarray(R) @ T for R, T in pairs], u)
         fixed = jnp.asarray(data.Q) @ (jnp.asarray(self.U) @ beta)
-        return fixed + sigma * (self.effects.spread(data.rows, data.codes, b) + e)
+        return fixed + sigma * (data.times(b) + e)
 
     def response(self, y: Array) -> Array:
         """The response of what `given` takes: itself."""

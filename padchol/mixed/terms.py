@@ -135,22 +135,6 @@ class Effects(eqx.Module):
         ]
         return jnp.concatenate([v[:0], *(part.reshape(-1, v.shape[1]) for part in parts)])
 
-    def spread(self, rows: Sequence[Any], codes: Sequence[Any], b: Array) -> Float[Array, " n"]:
-        """Z b, given x (n, p) and the codes (n,) of each term."""
-        parts = [
-            jnp.sum(jnp.asarray(x) * b[t.where].reshape(-1, t.p)[jnp.asarray(code)], 1)
-            for t, x, code in zip(self.terms, rows, codes, strict=True)
-        ]
-        return sum(parts[1:], parts[0]) if parts else jnp.zeros((), b.dtype)
-
-    def gathered(self, rows: Sequence[Any], codes: Sequence[Any], r: Array) -> Float[Array, " q"]:
-        """Z^T r"""
-        parts = [jnp.zeros(0, r.dtype)]
-        for t, x, code in zip(self.terms, rows, codes, strict=True):
-            each = jnp.asarray(x) * r[:, None]
-            parts.append(jnp.zeros((t.levels, t.p), r.dtype).at[jnp.asarray(code)].add(each))
-        return jnp.concatenate([part.reshape(-1) for part in parts])
-
     def split(self, b: Float[np.ndarray, " q"]) -> dict[str, np.ndarray]:
         """The coefficients by name of term, each (levels, p)."""
         return {t.name: np.asarray(b[t.where]).reshape(-1, t.p) for t in self.terms}
