@@ -117,7 +117,8 @@ class Shape(NamedTuple):
 def standardised(H: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(diagonal of D, values, vectors) of H = D C D, C = V diag(values) V^T."""
     scale = np.sqrt(np.maximum(np.abs(np.diagonal(H)), LEAST))
-    return scale, *np.linalg.eigh(H / scale[:, None] / scale)
+    values, vectors = np.linalg.eigh(H / scale[:, None] / scale)
+    return scale, values, vectors
 
 
 def positive_inverse(values: np.ndarray, vectors: np.ndarray) -> np.ndarray:
