@@ -179,10 +179,10 @@ def _without_sources(closed: Any) -> Any:
         return eqn.replace(source_info=type(source)(None, source.name_stack), params=params)
 
     def of_value(x):
-        if isinstance(x, ClosedJaxpr):
-            return x.replace(jaxpr=of_value(x.jaxpr))
         if isinstance(x, Jaxpr):
             return x.replace(eqns=list(map(of_equation, x.eqns)))
+        if isinstance(x, ClosedJaxpr):  # since JAX 0.12 a Jaxpr itself
+            return x.replace(jaxpr=of_value(x.jaxpr))
         return tuple(map(of_value, x)) if type(x) is tuple else x
 
     return of_value(closed)

@@ -109,7 +109,8 @@ def pair_weights(plan: Plan, dtype: Any) -> Float[Array, " nnz"]:
 
 def poisoned(x: Array, sound: Array) -> Array:
     """x, or NaN throughout where `sound` is false: tangents and cotangents become NaN as well."""
-    return x * jnp.where(sound, 1, jnp.nan).astype(x.dtype)
+    one = sound.astype(x.dtype)  # or zero; `jnp.where` would lose an explicit mesh (JAX 0.12)
+    return x * (one / one)
 
 
 def check_values(plan: Plan, a: Any) -> Array:
