@@ -20,7 +20,7 @@ from programs import equations
 import padchol
 from padchol import laplace, likelihoods, precisions
 from padchol.numeric import fronts
-from padchol.symbolic.layout import BLOCK, MOVE, QUAD, STRIP
+from padchol.symbolic.layout import BLOCK, MOVE, PIECE, QUAD
 from padchol.symbolic.supernodes import ramp
 from padchol.symbolic.unfold import read
 
@@ -63,11 +63,11 @@ def of_plan(plan: padchol.Plan) -> dict[str, float]:
 def squares(plan: padchol.Plan) -> int:
     """How many squares of QUAD rows and columns the extend-add of a CPU moves."""
     tiles = plan.layout.tiles
-    first, last, begin, end = read(plan.table, tiles.moves).reshape(-1, MOVE).T
-    top = read(plan.table, tiles.strips).reshape(-1, STRIP)[:, 3]
-    move = np.repeat(np.arange(first.size), last - first)
-    strip = first[move] + ramp(last - first)
-    return int(np.maximum(end[move] - np.maximum(begin[move], top[strip]), 0).sum())
+    listed = read(plan.table, tiles.records)[-2]
+    begin, first, end = read(plan.table, tiles.moves).reshape(-1, MOVE).T
+    last = read(plan.table, tiles.pieces).reshape(-1, PIECE)[:, 2]
+    move = np.repeat(np.arange(first.size), end - first)
+    return int(listed + (last[first[move] + ramp(end - first)] - begin[move]).sum())
 
 
 def of_programs(plan: padchol.Plan) -> dict[str, float]:

@@ -12,7 +12,7 @@ import support
 import padchol
 from padchol.symbolic import extend_add, layout, pattern, supernodes, tiles
 from padchol.symbolic.exact import exact_supernodes
-from padchol.symbolic.layout import MOVE, PIECE, QUAD, STRIP
+from padchol.symbolic.layout import QUAD
 
 
 def hub(n):
@@ -96,9 +96,8 @@ def test_the_extend_add_grows_with_rows():
     sizes = []
     for n in (2_048, 4_096):
         found = padchol.analyze(hub(n), order="natural").layout.tiles
-        sizes.append(
-            found.moves.size // MOVE + found.strips.size // STRIP + found.pieces.size // PIECE
-        )
+        tables = (found.squares, found.moves, found.strips, found.pieces)
+        sizes.append(sum(table.size for table in tables))
     assert sizes[1] < 5 * sizes[0]
 
 
@@ -109,8 +108,8 @@ def test_moves_beyond_int32_are_refused_before_they_are_made(monkeypatch):
     where = tiles.placement(nodes)
     rows = 256 * (3 + 2 + 1)  # of the chain of each front but the last
     found = extend_add.moves(nodes, where)
-    assert rows // QUAD <= len(found.pieces) <= rows
+    assert rows // QUAD <= len(found.pieces) + len(found.squares) <= rows
     monkeypatch.setattr(extend_add, "_pieces", None)  # not to be reached
     monkeypatch.setattr(layout, "INT32_MAX", rows // QUAD)
-    with pytest.raises(OverflowError, match=f"extend-add needs indices up to {rows // 2:,}"):
+    with pytest.raises(OverflowError, match=f"extend-add needs indices up to {3 * rows // QUAD:,}"):
         extend_add.moves(nodes, where)

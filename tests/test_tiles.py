@@ -10,7 +10,7 @@ from storages import TILED, records, tiled_case, tiled_panels
 
 import padchol
 from padchol.symbolic.costs import CostModel
-from padchol.symbolic.layout import BAND, MOVE, PIECE, QUAD, STRIP
+from padchol.symbolic.layout import BAND, MOVE, PIECE, QUAD, RECORD, SQUARE_RECORD, STRIP
 from padchol.symbolic.unfold import panel_places, read
 
 
@@ -20,23 +20,30 @@ def fronts(plan):
     position = np.full(tiles.pivots, n)
     position[read(plan.table, tiles.location)] = np.arange(n)
     below = position[read(plan.table, tiles.rows)]
-    for _, D, quads, m, pivot, start, _ in records(plan):
+    for _, D, quads, m, pivot, start, *_ in records(plan):
         pivots = position[pivot : pivot + QUAD * quads]
         assert (below[start + m : start + D - QUAD * quads] == n).all()
         yield pivots[pivots < n], below[start : start + m]
 
 
-def squares(plan, b):
-    """(squares, 5) of move b: first row, rows, first column, columns as bits, place."""
-    first, last, begin, end = read(plan.table, plan.layout.tiles.moves).reshape(-1, MOVE)[b]
-    strips = read(plan.table, plan.layout.tiles.strips).reshape(-1, STRIP)[first:last]
-    pieces = read(plan.table, plan.layout.tiles.pieces).reshape(-1, PIECE)
-    found = [np.zeros((0, 5), int)]
-    for column, lanes, quad, top in strips:
-        rows, place = pieces[max(begin, top) : end].T
-        same = np.broadcast_to(np.array([[column], [lanes]]), (2, rows.size))
-        found.append(np.stack([rows // QUAD, rows % QUAD + 1, *same, quad + place], 1))
-    return np.concatenate(found)
+def squares(plan, f):
+    """(squares, 5) of front f: first row, rows, first column, columns as bits, place; as a kernel
+    meets them."""
+    sizes = {"squares": SQUARE_RECORD, "moves": MOVE, "strips": STRIP, "pieces": PIECE}
+    table = {
+        name: read(plan.table, getattr(plan.layout.tiles, name)).reshape(-1, size)
+        for name, size in sizes.items()
+    }
+    ends = read(plan.table, plan.layout.tiles.records).reshape(-1, RECORD)[f : f + 2, -2:]
+    (square, move), (last_square, last_move) = ends
+    assert square == last_square or move == last_move
+    found = list(table["squares"][square:last_square])
+    for begin, first, end in table["moves"][move:last_move]:
+        for piece, place, last in table["pieces"][first:end]:
+            found += [(strip, piece, quad + place) for strip, quad in table["strips"][begin:last]]
+    strip, piece, place = np.array(found, int).reshape(-1, 3).T
+    fields = (piece // QUAD, piece % QUAD + 1, strip // 2**QUAD, strip % 2**QUAD, place)
+    return np.stack(fields, 1)
 
 
 @pytest.mark.parametrize("name", [*TILED, "tall"])
@@ -82,16 +89,13 @@ def check_moves(plan):
     for at, (i, j) in enumerate(zip(row, column, strict=True), start):
         if i < n and j < n:
             place[i, j] = at
-    ends = [*records(plan)[:, 6], read(plan.table, tiles.records)[-1]]
     tall = 0
     for f, (_, below) in enumerate(fronts(plan)):
         counted = np.zeros((below.size, below.size), int)
-        moved = [squares(plan, b) for b in range(ends[f], ends[f + 1])]
-        bands = [np.unique(move[:, 0] // BAND) for move in moved]
-        assert all(band.size == 1 for band in bands)
-        assert (np.diff(np.ravel(bands)) >= 0).all()
+        moved = squares(plan, f)
+        assert (np.diff(moved[:, 0] // BAND) >= 0).all()
         tall = max(tall, below.size)
-        for top, rows, left, lanes, target in np.concatenate([np.zeros((0, 5), int), *moved]):
+        for top, rows, left, lanes, target in moved:
             assert top // BAND == (top + rows - 1) // BAND
             for c in np.flatnonzero(lanes >> np.arange(QUAD) & 1):
                 k = left - QUAD + c

@@ -3,17 +3,18 @@
 Entry (i, j) of an update belongs to column j of the panel of its *owner*, the supernode that row j
 is a pivot of. For one front and one owner, the columns that go there are cut into *strips*, at most
 QUAD neighbours in one quad of columns of the owner, and the rows from the first of these columns on
-into *pieces*, at most QUAD neighbours in the panel of the owner. Every strip meets every piece: the
-tables grow with rows, while what they stand for, QUAD x QUAD squares, grows with entries.
+into *pieces*, at most QUAD neighbours in the panel of the owner. Every piece meets every strip that
+begins in it or above it, in a *square*. Squares may reach above the diagonal of the update; they
+then lie above the diagonal of the owner's panel, which is overwritten before anything reads it.
+
+An update is made and handed up in bands of BAND rows. A front whose pieces meet few strips has its
+squares listed: they are run through in one loop. Of others there is one *move* for each owner and
+band, a first strip and a range of pieces: two loops, but integers in proportion to rows.
 
 Owners of which each has all rows of the one before, the next one's pivots and its rows below, form
 a *chain*, such as that of a wide supernode that was cut. A row lies in their panels at places that
 differ by a constant, so that one list of pieces serves the whole chain: a dense tail of n columns
 takes O(n^2) integers where squares are O(n^3).
-
-An update is made and handed up in bands of BAND rows. A *move* is one chain in one band: a range of
-strips, and a range of pieces. Squares may reach above the diagonal of the update; they then lie
-above the diagonal of the owner's panel, which is overwritten before anything reads it.
 """
 
 from __future__ import annotations
@@ -31,21 +32,28 @@ if TYPE_CHECKING:
     from padchol.symbolic.tiles import Placement
 
 AT_ONCE = 1 << 19  # rows of pairs of front and chain cut at a time: arrays of 4 megabytes
+LISTED = 8  # strips that a piece meets on average, up to which squares are listed (experiment 31)
 
 
 class Moves(NamedTuple):
-    """ptr (S + 1,): the first move of each front; moves of a front come band by band.
+    """square_ptr, move_ptr (S + 1,): the first square, and the first move, of each front; both come
+    band by band, then by owner, pieces downwards, and strips from left to right.
 
-    moves (., 4)    first strip and one behind the last, first piece and one behind the last
-    strips (., 4)   first column in the update, counted from a margin of QUAD on its left and from
-                    the first lane of its quad; which of the QUAD lanes count, as bits; where that
-                    quad of columns would start in the panel storage if the owner had all rows of
-                    the chain's first owner; the piece that its first row is in
-    pieces (., 2)   QUAD * (first row in the update) + (rows - 1); where that row starts in a quad
-                    of columns of the chain's first owner
+    squares (., 3)  strip; piece; where it starts in the panel storage
+    moves (., 3)    first strip; first piece and one behind the last
+    strips (., 2)   2^QUAD * (first column in the update, counted from a margin of QUAD on its left
+                    and from the first lane of its quad) + (which of the QUAD lanes count, as bits);
+                    where that quad of columns would start in the panel storage if the owner had all
+                    rows of the chain's first owner
+    pieces (., 3)   QUAD * (first row in the update) + (rows - 1); where that row starts in a quad
+                    of columns of the chain's first owner; one behind the last strip that it meets
+
+    In a square, strip and piece stand for the first integer of these.
     """
 
-    ptr: np.ndarray
+    square_ptr: np.ndarray
+    move_ptr: np.ndarray
+    squares: np.ndarray
     moves: np.ndarray
     strips: np.ndarray
     pieces: np.ndarray
@@ -59,6 +67,10 @@ class _Strips(NamedTuple):
     lanes: np.ndarray  # which count, as bits
     quad: np.ndarray  # as in `Moves`
     piece: np.ndarray  # the one that its first row is in
+
+    def records(self) -> np.ndarray:
+        code = (QUAD + self.column - self.lane) * 2**QUAD + self.lanes
+        return np.column_stack([code, self.quad]).astype(np.int32)
 
 
 class _Pairs(NamedTuple):
@@ -77,12 +89,10 @@ def moves(nodes: Supernodes, where: Placement) -> Moves:
     chain = _chains(nodes)
     strips, pairs = _strips(nodes, where, chain)
     rows = int(pairs.height.sum())
-    fits_int32(2 * (rows // QUAD), "the table of the extend-add")  # it has so many at least
+    fits_int32(3 * (rows // QUAD), "the table of the extend-add")  # it has so many at least
     fits_memory(8 * rows, "the table of the extend-add")
-    bounds = np.searchsorted(np.cumsum(pairs.height), np.arange(AT_ONCE, rows, AT_ONCE))
-    bounds = np.unique([0, *bounds, pairs.front.size]).tolist()
-    pieces, found, done = [np.zeros((0, 2), np.int32)], [np.zeros((0, 6), np.int64)], 0
-    for a, b in itertools.pairwise(bounds):
+    pieces, found, done = [np.zeros((0, 3), np.int32)], [np.zeros((0, 5), np.int64)], 0
+    for a, b in _parts(pairs.height):
         part = _Pairs(*(x[a:b] for x in pairs))
         cut, pair, band = _pieces(nodes, where, chain, part)
         pieces.append(cut)
@@ -92,16 +102,65 @@ def moves(nodes: Supernodes, where: Placement) -> Moves:
         strips.piece[mine] = done + first
         head = np.flatnonzero(begins(pair, band))
         tail = np.append(head, pair.size)[1:]
-        last = part.begin[0] + np.searchsorted(first, tail)  # strips that begin in later bands not
         p = pair[head]
-        record = (part.front[p], band[head], part.begin[p], last, done + head, done + tail)
+        record = (part.front[p], band[head], part.begin[p], done + head, done + tail)
         found.append(np.column_stack(record))
         done += pair.size
-        fits_int32(2 * done, "the table of the extend-add")
-    ptr, records = _by_bands(nodes, np.concatenate(found))
-    fields = (QUAD + strips.column - strips.lane, strips.lanes, strips.quad, strips.piece)
-    table = np.column_stack(fields).astype(np.int32)
-    return Moves(ptr, records.astype(np.int32), table, np.concatenate(pieces))
+        fits_int32(3 * done, "the table of the extend-add")
+    cut = np.concatenate(pieces)
+    cut[:, 2] = np.searchsorted(strips.piece, np.arange(done), side="right")
+    return _listed(nodes.parent.size, *_by_bands(nodes, np.concatenate(found)), strips, cut)
+
+
+def _listed(
+    S: int, front: np.ndarray, moved: np.ndarray, strips: _Strips, pieces: np.ndarray
+) -> Moves:
+    """The tables, given all moves: some fronts' are replaced by lists of their squares."""
+    begin, low, high = moved.T
+    move = np.repeat(np.arange(front.size), high - low)
+    piece = low[move] + ramp(high - low)
+    meets = pieces[piece, 2] - begin[move]
+    squares = np.bincount(front[move], meets, S).astype(np.int64)
+    few = squares <= LISTED * np.bincount(front[move], minlength=S)
+    squares *= few
+    fits_int32(3 * int(squares.sum()), "the table of the extend-add")
+    listed, table = few[front[move]], strips.records()
+    squares_of = _squares(table, pieces, begin[move[listed]], piece[listed], meets[listed])
+    kept = np.zeros(len(pieces), bool)
+    kept[piece[~listed]] = True
+    strip_kept = kept[strips.piece]
+    new_strip, new_piece = (np.append(0, np.cumsum(x)) for x in (strip_kept, kept))
+    moved = moved[~few[front]]
+    pieces = pieces[kept]
+    pieces[:, 2] = new_strip[pieces[:, 2]]
+    return Moves(
+        np.append(0, np.cumsum(squares)),
+        np.append(0, np.cumsum(np.bincount(front[~few[front]], minlength=S))),
+        squares_of,
+        np.column_stack([new_strip[moved[:, 0]], new_piece[moved[:, 1:]]]).astype(np.int32),
+        table[strip_kept],
+        pieces,
+    )
+
+
+def _squares(strips, pieces, begin, piece, meets) -> np.ndarray:
+    """`squares` of `Moves`: these pieces, each with the strips from `begin` on that it meets."""
+    end = np.cumsum(meets)
+    found = np.empty((int(meets.sum()), 3), np.int32)
+    for a, b in _parts(meets):
+        strip = np.repeat(begin[a:b], meets[a:b]) + ramp(meets[a:b])
+        row = np.repeat(piece[a:b], meets[a:b])
+        part = found[end[a] - meets[a] : end[b - 1]]
+        part[:, 0], part[:, 1] = strips[strip, 0], pieces[row, 0]
+        part[:, 2] = strips[strip, 1] + pieces[row, 1]
+    return found
+
+
+def _parts(counts: np.ndarray) -> list[tuple[int, int]]:
+    """Ranges of counts whose sums are about AT_ONCE: arrays of that length are made for each."""
+    total = np.cumsum(counts)
+    bounds = np.searchsorted(total, np.arange(AT_ONCE, total[-1] if total.size else 0, AT_ONCE))
+    return list(itertools.pairwise(np.unique([0, *bounds, total.size]).tolist()))
 
 
 def _chains(nodes: Supernodes) -> np.ndarray:
@@ -152,7 +211,7 @@ def _pieces(
     at = np.repeat(run, count) + done
     size = np.minimum(np.repeat(size, count) - done, QUAD)
     row = row[at]
-    cut = np.column_stack([QUAD * row + size - 1, target[at]]).astype(np.int32)
+    cut = np.column_stack([QUAD * row + size - 1, target[at], 0 * row]).astype(np.int32)
     return cut, pair[at], row // BAND
 
 
@@ -162,12 +221,12 @@ def _key(pair: np.ndarray, row: np.ndarray) -> np.ndarray:
 
 
 def _by_bands(nodes: Supernodes, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """ptr and moves of `Moves`; columns of `found`: front, band, and a move; by front and owner."""
+    """The front of each move, and the moves as in `Moves`, by front, band and owner; columns of
+    `found`: front, band, and a move; by front and owner."""
     front, band = found[:, 0], found[:, 1]
     bands = -(-nodes.below // BAND)
     order = stable_order((np.cumsum(bands) - bands)[front] + band, int(bands.sum()))
-    count = np.bincount(front, minlength=nodes.parent.size)
-    return np.append(0, np.cumsum(count)), found[order, 2:]
+    return front[order], found[order, 2:]
 
 
 def stable_order(key: np.ndarray, keys: int) -> np.ndarray:

@@ -31,8 +31,8 @@ INT32_MAX = np.iinfo(np.int32).max
 BLOCK = 8  # columns of a block: 8 doubles are a cache line (tests/bench/NOTES.md, experiment 8)
 QUAD = 4  # columns of a tile: half a cache line of doubles (experiment 19)
 LANES = 16  # of the longer side of a tile (19)
-RECORD = 7  # integers of a tiled front: see `numeric.tiled.fronts`
-MOVE, STRIP, PIECE = 4, 4, 2  # integers of the tables of the extend-add: see `symbolic.extend_add`
+RECORD = 8  # integers of a tiled front: see `numeric.tiled.fronts`
+SQUARE_RECORD, MOVE, STRIP, PIECE = 3, 3, 2, 3  # integers of tables: see `symbolic.extend_add`
 BAND = 32  # rows of an update that are made, and moved, at a time (19)
 # What is stored per front, and how many entries (of k columns in the last two) of it:
 #     panel  (D, W)    update  (M, M)    pivots  (W, k)    rows  (M, k)
@@ -75,7 +75,8 @@ class Tiles:
     location, diagonal, value, unit: as in `Layout`, in these storages
     records   (fronts + 1, RECORD): what a front is, see `numeric.tiled.fronts`
     rows      where each row below lies in the pivot storage; 0 at padding
-    moves (moves, MOVE), strips (strips, STRIP), pieces (pieces, PIECE): see `symbolic.extend_add`
+    squares (squares, SQUARE_RECORD), moves (moves, MOVE), strips (strips, STRIP), and pieces
+              (pieces, PIECE): see `symbolic.extend_add`; the last three are empty where all squares are listed
     """
 
     W: int
@@ -89,6 +90,7 @@ class Tiles:
     unit: Section
     records: Section
     rows: Section
+    squares: Section
     moves: Section
     strips: Section
     pieces: Section

@@ -95,16 +95,16 @@ def build(
     location[relaxed] = where.pivot[s] + columns - nodes.first[s]
     diagonal[relaxed] = where.place(nodes, s, columns, columns)
     handed = moves(nodes, where)
-    ptr = handed.ptr
+    ptr = (handed.square_ptr, handed.move_ptr)
     rows = np.zeros(capacity(int(room.sum()), COARSE), np.int64)
     start = np.cumsum(room) - room
     owner = nodes.of_column[nodes.rows]
     at = np.repeat(start, nodes.below) + ramp(nodes.below)
     rows[at] = where.pivot[owner] + nodes.rows - nodes.first[owner]
     records = np.zeros((fronts + 1, RECORD), np.int64)
-    fields = (where.panel, where.D, where.quads, nodes.below, where.pivot, start, ptr[:-1])
-    records[:S] = np.column_stack(fields)
-    records[S:, -1] = ptr[-1]
+    fields = (where.panel, where.D, where.quads, nodes.below, where.pivot, start)
+    records[:S] = np.column_stack([*fields, *(x[:-1] for x in ptr)])
+    records[S:, -2:] = [x[-1] for x in ptr]
     unit = np.zeros((QUAD - 1) * fronts, np.int64)
     padded = _padded_pivots(nodes, where)
     unit[: padded.size] = padded
@@ -120,6 +120,7 @@ def build(
         writer.add(unit, 0, panel, "tiled unit"),
         writer.add(records, 0, INT32_MAX, "tiled fronts"),
         writer.add(rows, 0, pivot, "tiled rows"),
+        writer.add(_padded(handed.squares), 0, panel, "squares"),
         writer.add(_padded(handed.moves), 0, INT32_MAX, "moves"),
         writer.add(_padded(handed.strips), 0, panel, "strips"),
         writer.add(_padded(handed.pieces), 0, panel, "pieces"),

@@ -52,7 +52,7 @@ def cholesky(front: Front, carry, leaves):
         return update, *hand_up(front, b, band, update, panels)
 
     bands = whole(front.m, BAND)
-    update, _, panels = loop(0, bands, hand, (update, front.moves, panels))
+    update, _, panels = loop(0, bands, hand, (update, (front.squares, front.moves), panels))
     return panels, (Y, R, update)
 
 
