@@ -82,7 +82,7 @@ def check_moves(plan):
     """Every entry on and below the diagonal of every update is moved exactly once, to its place in
     the panel of the front whose pivot its column is, and what comes too much above that diagonal;
     moves of a front come band by band. Returns the rows of the tallest update."""
-    tiles, n = plan.layout.tiles, plan.n
+    n = plan.n
     row, column = panel_places(plan.layout, plan.table)
     start = records(plan)[0, 0]
     place = {}

@@ -76,7 +76,7 @@ class Tiles:
     records   (fronts + 1, RECORD): what a front is, see `numeric.tiled.fronts`
     rows      where each row below lies in the pivot storage; 0 at padding
     squares (squares, SQUARE_RECORD), moves (moves, MOVE), strips (strips, STRIP), and pieces
-              (pieces, PIECE): see `symbolic.extend_add`; the last three are empty where all squares are listed
+              (pieces, PIECE): see `symbolic.extend_add`; the last three may be empty
     """
 
     W: int
