@@ -163,17 +163,34 @@ def cholesky(plan: Plan, a: Any, *, throw: bool = False) -> Factor:
     if not isinstance(plan, Plan):
         raise TypeError(f"expected a Plan, as made by padchol.analyze; got {type(plan).__name__}")
     a = check_values(plan, a)
-    factor = _of(plan, a, *numeric.factorise(plan, a))
+    panels, pivots, info = numeric.factorise(plan, a)
+    factor = factor_of(plan, a, panels, info, pivots)
     return _checked(factor) if throw else factor
 
 
 def same_factor(factor: Factor, a: Float[Array, " nnz"]) -> Factor:
     """The Factor of values that are the same numbers, with derivatives with respect to these."""
-    held = lax.stop_gradient((factor.panels, factor.pivots, factor.info))
-    return _of(factor.plan, a, *held)
+    held = lax.stop_gradient((factor.panels, factor.info, factor.pivots))
+    return factor_of(factor.plan, a, *held)
 
 
-def _of(plan: Plan, a: Array, panels: Array, pivots: Array, info: Array) -> Factor:
+def log_determinants(*factors: Factor) -> tuple[Float[Array, ""], ...]:
+    """log |A| of each. Together where they have one plan: what derivatives take is then a loop over
+    the matrices, which is compiled once."""
+    plan = factors[0].plan
+    kinds = {(*map(id, jax.tree.leaves(F.plan)), F.panels.dtype) for F in factors}
+    if len(kinds) > 1 or len(factors) == 1:
+        return tuple(F.logdet() for F in factors)
+
+    def one(a, panels, info, pivots):
+        return Factor(plan, a, panels, info, pivots).logdet()
+
+    parts = [(F.values, F.panels, F.info, F.pivots) for F in factors]
+    return tuple(jax.vmap(one)(*map(jnp.stack, zip(*parts, strict=True))))
+
+
+def factor_of(plan: Plan, a: Array, panels: Array, info: Array, pivots: Array) -> Factor:
+    """The Factor with these parts, as functions of `a`."""
     pivots = with_derivatives(plan, a, panels, pivots)
     return Factor(plan, a, without_derivatives(a, panels), info, pivots)
 

@@ -9,6 +9,15 @@ Precisions of the usual models are made by `padchol.precisions`.
 from padchol.gmrf.constraint import Constraint, Plane, plane
 from padchol.gmrf.intrinsic import IntrinsicGMRF
 from padchol.gmrf.nullspace import null_space, pins
-from padchol.gmrf.proper import GMRF
+from padchol.gmrf.proper import GMRF, log_determinants
 
-__all__ = ["GMRF", "Constraint", "IntrinsicGMRF", "Plane", "null_space", "pins", "plane"]
+__all__ = [
+    "GMRF",
+    "Constraint",
+    "IntrinsicGMRF",
+    "Plane",
+    "log_determinants",
+    "null_space",
+    "pins",
+    "plane",
+]

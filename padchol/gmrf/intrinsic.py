@@ -36,7 +36,14 @@ from jaxtyping import Array, Float, Int
 from padchol.factor import Factor, cholesky
 from padchol.gmrf.nullspace import null_space, tie_down, tied, traced
 from padchol.gmrf.nullspace import pins as find_pins
-from padchol.gmrf.proper import GMRF, given_observations, mean_of, points, square
+from padchol.gmrf.proper import (
+    GMRF,
+    given_observations,
+    log_determinants,
+    mean_of,
+    points,
+    square,
+)
 from padchol.methods import WithMethods
 from padchol.numeric.values import as_shape, check_values, diagonal_places, multiply, poisoned
 from padchol.plan import Plan
@@ -117,7 +124,11 @@ class IntrinsicGMRF(WithMethods):
 
     def log_determinant(self) -> Float[Array, ""]:
         """log |Z^T A Z|: log of the product of the non-zero eigenvalues where C = N^T."""
-        return self.factor.logdet() - jnp.sum(jnp.log(self.pinned)) + self.tied
+        return log_determinants(self)[0]
+
+    def _beyond(self) -> Array:
+        """What is added to the log determinant of the factor's matrix, G."""
+        return self.tied - jnp.sum(jnp.log(self.pinned))
 
     def log_prob(self, x: Float[Array, "*batch n"]) -> Float[Array, "*batch"]:
         """(log |Z^T A Z| - (n - k) log 2 pi - (x - loc)^T A (x - loc)) / 2: the improper density.

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 
 from padchol import assembly
 from padchol.factor import Factor, cholesky
+from padchol.factor import log_determinants as of_factors
 from padchol.gmrf.constraint import Constraint, Plane, plane
 from padchol.methods import WithMethods
 from padchol.numeric.values import as_shape, multiply, real_array
@@ -40,10 +41,12 @@ class GMRF(WithMethods):
         self.constraint = None
 
     @classmethod
-    def of(cls, factor: Factor, loc: Float[Array, " n"]) -> GMRF:
+    def of(
+        cls, factor: Factor, loc: Float[Array, " n"], constraint: Constraint | None = None
+    ) -> GMRF:
         """The field whose precision has this factor."""
         field = object.__new__(cls)
-        for name, value in (("factor", factor), ("loc", loc), ("constraint", None)):
+        for name, value in (("factor", factor), ("loc", loc), ("constraint", constraint)):
             object.__setattr__(field, name, value)
         return field
 
@@ -62,8 +65,11 @@ class GMRF(WithMethods):
 
     def log_determinant(self) -> Float[Array, ""]:
         """log |A|; with constraints log |Z^T A Z|, Z an orthonormal basis of the plane C x = 0."""
-        whole, held = self.factor.logdet(), self.constraint
-        return whole if held is None else whole + held.log_determinant()
+        return log_determinants(self)[0]
+
+    def _beyond(self) -> Array | float:
+        """What is added to the log determinant of the factor's matrix."""
+        return 0.0 if self.constraint is None else self.constraint.log_determinant()
 
     @property
     def mean(self) -> Float[Array, " n"]:
@@ -128,6 +134,12 @@ class GMRF(WithMethods):
     def on_plane(self, x: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
         """x moved onto the plane C x = e by kriging, where there are constraints (2.30)."""
         return x if self.constraint is None else self.constraint.moved(x)
+
+
+def log_determinants(*fields: Any) -> tuple[Float[Array, ""], ...]:
+    """`log_determinant` of each, see `padchol.factor.log_determinants`."""
+    found = of_factors(*(field.factor for field in fields))
+    return tuple(x + field._beyond() for x, field in zip(found, fields, strict=True))
 
 
 def given_observations(field: Any, B: Any, y: Any, noise_precision: Any) -> GMRF:

@@ -13,8 +13,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from padchol.factor import Factor, cholesky, same_factor
-from padchol.gmrf import GMRF, IntrinsicGMRF, Plane, plane
+from padchol.factor import Factor, same_factor
+from padchol.gmrf import GMRF, IntrinsicGMRF, Plane, log_determinants, plane
 from padchol.laplace._design import Design
 from padchol.laplace._mode import LogLikelihood, are_coupled, mode, problem, search
 from padchol.methods import WithMethods
@@ -103,7 +103,7 @@ def laplace(
     """
     plan = design.plan
     field = _field(plan, prior, loc)
-    held, log_prior = _prior(field, constrained)
+    held, rest = _prior(field, constrained)
     dtype = jnp.result_type(field.values, field.loc, jnp.asarray(design.gram.data))
     mean = field.loc.astype(dtype)
     start = mean if start is None else _vector(plan, real_array(start, "a start"), "start")
@@ -112,13 +112,14 @@ def laplace(
     whole = problem(design, log_likelihood, field.values.astype(dtype), mean, held)
     fixed = lax.stop_gradient(whole)
     begin, _ = alike(lax.stop_gradient(start), fixed.loc)
-    x, found, steps = search(fixed, begin, max_steps)
+    x, factor, W, found, steps = search(fixed, begin, max_steps)
+    factor = eqx.tree_at(lambda F: F.plan, factor, plan)  # the prior's, see `log_determinants`
     coupled = _refused_if_known(are_coupled(fixed, x))
-    factor = cholesky(plan, fixed.curvature(x))
-    x = mode(whole, x, factor)
-    posterior = GMRF.of(same_factor(factor, whole.curvature(x)), x)
-    posterior = posterior if held is None else posterior.on(held)
-    value = whole.value(x) + log_prior - posterior.log_determinant() / 2
+    x = mode(whole, x, factor, W)
+    factor = same_factor(factor, whole.curvature(x))
+    posterior = GMRF.of(factor, x, whole.held(factor, W))
+    before, after = log_determinants(field, posterior)
+    value = whole.value(x) + rest + (before - after) / 2
     converged = found & ~coupled & jnp.all(jnp.isfinite(x)) & jnp.isfinite(value)
     x, value = poisoned(x, converged), poisoned(value, converged)
     posterior = eqx.tree_at(lambda field: field.loc, posterior, x)
@@ -154,20 +155,19 @@ def _refused_if_known(coupled: Bool[Array, ""]) -> Bool[Array, ""]:
     return coupled
 
 
-def _prior(field: GMRF | IntrinsicGMRF, constrained: bool) -> tuple[Plane | None, Array]:
-    """The plane, and the log density of the prior with its square at zero; without log 2 pi but
-    for that of the dimensions in which prior and posterior differ."""
-    half = field.log_determinant() / 2
+def _prior(field: GMRF | IntrinsicGMRF, constrained: bool) -> tuple[Plane | None, Array | float]:
+    """The plane, and the log density of the prior with its square at zero, without half the log
+    determinant; of log 2 pi as often as there are dimensions that only the posterior has."""
     if isinstance(field, IntrinsicGMRF):
         if constrained:
             C = field.constraints
-            return plane(C, C @ field.loc, field.n, field.loc.dtype), half
-        return None, half + field.rank_deficiency * math.log(2 * math.pi) / 2
+            return plane(C, C @ field.loc, field.n, field.loc.dtype), 0.0
+        return None, field.rank_deficiency * math.log(2 * math.pi) / 2
     held = field.constraint
     if held is None:
-        return None, half
+        return None, 0.0
     white = held.white(field.loc)
-    return held.plane, half + white @ white / 2
+    return held.plane, white @ white / 2
 
 
 def _check_terms(log_likelihood: LogLikelihood, design: Design, dtype: Any) -> None:

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from padchol.factor import Factor, cholesky, same_factor
-from padchol.gmrf import Plane
+from padchol.factor import Factor, cholesky, factor_of, same_factor
+from padchol.gmrf import Constraint, Plane
 from padchol.laplace._design import Design
 from padchol.numeric.devices import alike, varying
-from padchol.numeric.values import multiply
+from padchol.numeric.solve import known_solution
+from padchol.numeric.values import multiply, poisoned
 
 LogLikelihood = Callable[[Float[Array, " m"]], Float[Array, " m"]]
 
 SUFFICIENT = 1e-4  # part of the predicted increase that a step must bring (Armijo 1966)
 HALVINGS = 40  # of a step before the search gives up
 POLISHING = 2  # whole steps at most, once the mode is near
-LOST, SEARCHING, NEAR, FOUND = -1, 0, 1, 1 + POLISHING  # NEAR + k: k steps of polishing are done
+LOST, SEARCHING, NEAR = -1, 0, 1
+LAST = NEAR + POLISHING  # NEAR + k: k steps of polishing are done; LAST: no step is to be done
+FOUND = LAST + 1
 
 
 class Terms(eqx.Module):
@@ -58,17 +61,25 @@ class Problem(eqx.Module):
         w = -jax.jvp(self.slope, (eta,), _varying_as(eta, jnp.ones_like(eta)))[1]
         return self.a + self.design.gram(jnp.where(exact, w, jnp.maximum(w, 0)))
 
-    def newton(self, x: Array, factor: Factor) -> tuple[Array, Array]:
-        """Where a Newton step from x leads, `factor` that of the curvature; and the increase of psi
-        that it predicts, doubled."""
-        slope = self.gradient(x)
+    def solved(self, x: Array, factor: Factor) -> tuple[Array, Array]:
+        """A^-1 psi'(x) and W = A^-1 C^T from the factor of A; W (n, 0) without a plane."""
+        slope = self.gradient(x)[:, None]
         if self.plane is None:
-            step = factor.solve(slope)
-            return x + step, step @ slope
-        columns = jnp.concatenate([slope[:, None], jnp.asarray(self.plane.C).T], 1)
-        solved = factor.solve(columns)
-        to = self.plane.with_covariances(solved[:, 1:]).moved(x + solved[:, 0])
-        return to, (to - x) @ slope
+            return factor.solve(slope)[:, 0], jnp.zeros((x.size, 0), x.dtype)
+        found = factor.solve(jnp.concatenate([slope, jnp.asarray(self.plane.C).T], 1))
+        return found[:, 0], found[:, 1:]
+
+    def held(self, factor: Factor, W: Array) -> Constraint | None:
+        """The plane as a constraint on N(., A^-1), from W, which is known as numbers."""
+        if self.plane is None:
+            return None
+        C = jnp.asarray(self.plane.C)
+        W = known_solution(factor.plan, factor.values, factor.panels, C.T, W)
+        return self.plane.with_covariances(W)
+
+    def stepped(self, x: Array, step: Array, held: Constraint | None) -> Array:
+        """Where a Newton step leads, on the plane."""
+        return x + step if held is None else held.moved(x + step)
 
     def slope(self, eta: Array) -> Array:
         return jax.grad(lambda eta: jnp.sum(self.terms(eta)))(eta)
@@ -77,14 +88,25 @@ class Problem(eqx.Module):
         return multiply(self.design.plan, self.a, v[:, None])[:, 0]
 
 
-def search(problem: Problem, x: Array, max_steps: int | Array) -> tuple[Array, Array, Array]:
-    """Newton's method with step halving: (x, whether it converged, steps). Without derivatives.
+class Found(NamedTuple):
+    """Where the search ended, without derivatives. A failure has NaN for its factor."""
+
+    x: Array
+    factor: Factor  # of the curvature at x
+    W: Float[Array, "n c"]  # of the plane, by this factor
+    converged: Bool[Array, ""]
+    steps: Int[Array, ""]
+
+
+def search(problem: Problem, x: Array, max_steps: int | Array) -> Found:
+    """Newton's method with step halving.
 
     Converged: the predicted increase of psi is below the square root of the rounding, relative to
     1 + |psi| eps. At most POLISHING whole steps follow, until it is below the rounding: each
-    squares what is left. One loop for all, so that the factorisation is compiled once.
+    squares what is left. The last trip goes nowhere, but makes the factor at the mode: one loop for
+    all, so that a factorisation is compiled once.
     """
-    eps = jnp.finfo(x.dtype).eps
+    plan, eps = problem.design.plan, jnp.finfo(x.dtype).eps
 
     def halved(x, value, step, increase):
         def short(carry):
@@ -95,46 +117,64 @@ def search(problem: Problem, x: Array, max_steps: int | Array) -> tuple[Array, A
         whole: Any = _varying_as(value, jnp.ones((), value.dtype), 0)
         return lax.while_loop(short, lambda c: (c[0] / 2, c[1] + 1), whole)
 
+    def factored(x, state):
+        factor = cholesky(plan, problem.curvature(x, state >= NEAR))
+        step, W = problem.solved(x, factor)
+        return step, (factor.values, factor.panels, factor.info, factor.pivots, W)
+
     def one(carry):
-        x, state, count = carry
-        near = state >= NEAR
-        to, increase = problem.newton(x, cholesky(problem.design.plan, problem.curvature(x, near)))
-        near = near | (increase <= eps**0.5)
+        x, _, state, count = carry
+        step, parts = factored(x, state)
+        held = problem.held(factor_of(plan, *parts[:-1]), parts[-1])
+        to = problem.stepped(x, step, held)
+        increase = (step if held is None else to - x) @ problem.gradient(x)
+        near = (state >= NEAR) | (increase <= eps**0.5)
         t, tries = halved(x, problem.value(x), to - x, jnp.where(near, 0, increase))
         lost = (tries >= HALVINGS) & ~near  # no step helps, or a value is not a number
-        x = jnp.where(lost, x, jnp.where(near, to, x + t * (to - x)))
-        done = (state >= NEAR) & (increase <= eps)
-        state = jnp.where(lost, LOST, jnp.where(done, FOUND, state + near))
-        return x, state, count + 1
+        stays = lost | (state == LAST)
+        x = jnp.where(stays, x, jnp.where(near, to, x + t * (to - x)))
+        done = (state >= NEAR) & (state < LAST) & (increase <= eps)
+        state = jnp.where(lost, LOST, jnp.where(done, LAST, state + near))
+        return x, parts, state, count + ~stays
 
     def going(carry):
-        _, state, count = carry
+        _, _, state, count = carry
         return (state >= SEARCHING) & (state < FOUND) & ((state >= NEAR) | (count < max_steps))
 
-    start = (x, *_varying_as(x, SEARCHING, 0))
-    x, state, count = lax.while_loop(going, one, start)
-    return x, jnp.asarray(state == FOUND), jnp.asarray(count)
+    shapes = jax.eval_shape(factored, x, SEARCHING)[1]
+    nothing = _varying_as(x, *(jnp.zeros(each.shape, each.dtype) for each in shapes))
+    start = (x, nothing, *_varying_as(x, SEARCHING, 0))
+    x, (a, panels, info, pivots, W), state, count = lax.while_loop(going, one, start)
+    found = jnp.asarray(state == FOUND)
+    panels, pivots = poisoned(panels, found), poisoned(pivots, found)
+    return Found(x, factor_of(plan, a, panels, info, pivots), W, found, jnp.asarray(count))
 
 
 @jax.custom_jvp
-def mode(problem: Problem, x: Array, factor: Factor) -> Array:
+def mode(problem: Problem, x: Array, factor: Factor, W: Array) -> Array:
     """x, the mode of the problem, as a function of all that the problem depends on.
 
-    `factor` is that of the curvature at x, as numbers. The derivative is that of a Newton step from
-    x held fixed, with the curvature held fixed as well (the implicit function theorem): at a root
-    the step does not depend on where it starts, nor on the curvature. It is exact, and as it is
-    made of the mode itself and of solves with one factor, so are its own derivatives.
+    `factor` is that of the curvature at x, as numbers, and W is from it. The derivative is that of
+    a Newton step from x held fixed, with the curvature held fixed as well (the implicit function
+    theorem): at a root the step does not depend on where it starts, nor on the curvature. It is
+    exact, and as it is made of the mode itself and of solves with one factor, so are its own
+    derivatives.
     """
-    del problem, factor
+    del problem, factor, W
     return x
 
 
 @mode.defjvp
 def _mode_jvp(primals, tangents):
-    problem, x, factor = primals
-    x = mode(problem, x, lax.stop_gradient(factor))
+    problem, x, factor, W = primals
+    x = mode(problem, x, *lax.stop_gradient((factor, W)))
     factor = same_factor(factor, problem.curvature(x))
-    return x, jax.jvp(lambda p: p.newton(x, factor)[0], (problem,), tangents[:1])[1]
+    held = problem.held(factor, W)
+
+    def step(p):
+        return p.stepped(x, factor.solve(p.gradient(x)), held)
+
+    return x, jax.jvp(step, (problem,), tangents[:1])[1]
 
 
 # Steps of the probe of each term: powers of two, by which products are exact, so that the probe of
