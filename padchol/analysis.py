@@ -216,7 +216,7 @@ def _assemble(
         return np.maximum(a, b), np.minimum(a, b)
 
     placed = (position, *lower(position))
-    layout, table = tables.build(relaxed, scheduled, *placed, model.entries_up_to)
+    layout, table = tables.build(relaxed, scheduled, perm, *placed, model.entries_up_to)
     copy_places = entry_places(exact, post, *lower(post))
     arrays = {
         "perm": perm.astype(np.int32),

@@ -9,6 +9,7 @@ import pytest
 import support
 
 import padchol
+from padchol.factor import log_determinants
 
 
 @pytest.mark.parametrize(
@@ -79,3 +80,34 @@ def test_empty_matrix():
     assert jax.jit(f)(a) == 0
     assert jax.grad(f)(jnp.asarray(a)).shape == (0,)
     np.testing.assert_array_equal(jax.vmap(f)(jnp.zeros((3, 0))), np.zeros(3))
+
+
+def test_together_on_one_plan():
+    """What `log_determinants` gives is each one's own, to second order; a failure stays alone."""
+    _, plan, a = support.case("grid2")
+    other = plan.add_diagonal(a, 0.5)
+    both = lambda a, b: log_determinants(padchol.cholesky(plan, a), padchol.cholesky(plan, b))
+    each = lambda a, b: (padchol.cholesky(plan, a).logdet(), padchol.cholesky(plan, b).logdet())
+
+    def curved(f):
+        return lambda a, b: f(a, b)[0] * f(a, b)[1]
+
+    for found, expected in (
+        (both(a, other), each(a, other)),
+        (jax.grad(curved(both), (0, 1))(a, other), jax.grad(curved(each), (0, 1))(a, other)),
+    ):
+        for x, y in zip(found, expected, strict=True):
+            assert support.relative(x, y) < 1e-13
+    direction = support.random_like(a, 1)
+    second = lambda f: jax.jvp(lambda a: jax.grad(curved(f))(a, a * 2), (a,), (direction,))[1]
+    assert support.relative(second(both), second(each)) < 1e-12
+    failed, sound = both(-a, other)
+    assert jnp.isnan(failed)
+    assert sound == both(a, other)[1]
+
+
+def test_plans_that_differ_are_taken_one_by_one():
+    A, plan, a = support.case("grid2")
+    natural = padchol.analyze(A, order="natural")
+    found = log_determinants(padchol.cholesky(plan, a), padchol.cholesky(natural, a))
+    assert support.relative(found[0], found[1]) < 1e-13

@@ -9,6 +9,7 @@ import pytest
 import support
 
 import padchol
+from padchol.numeric.solve import known_solution
 
 SOLVES = ("solve", "solve_L", "solve_Lt")
 
@@ -135,3 +136,29 @@ def test_refinement_reaches_the_wider_type():
     assert support.relative(plain, exact) > 1e-9
     assert support.relative(refined, exact) < 1e-13
     assert A.shape == (plan.n, plan.n)
+
+
+def test_a_known_solution_has_the_derivatives_of_a_solve():
+    """To third order, in the values and in the right-hand side; its numbers are those given."""
+    _, plan, a = support.case("path")
+    a, b = jnp.asarray(a), jnp.asarray(support.right_hand_side(plan))
+    d, e = (jnp.asarray(support.random_like(x, 2)) for x in (a, b))
+    panels = padchol.cholesky(plan, a).panels
+    x = padchol.cholesky(plan, a).solve(b)
+
+    def known(t):
+        factor = padchol.cholesky(plan, a + t * d)
+        return known_solution(plan, factor.values, factor.panels, b + t * e, x)
+
+    def solved(t):
+        return padchol.cholesky(plan, a + t * d).solve(b + t * e)
+
+    for order in range(1, 4):
+        known, solved = jax.jacfwd(known), jax.jacfwd(solved)
+        assert support.relative(known(0.0), solved(0.0)) < 1e-12, order
+    np.testing.assert_array_equal(known_solution(plan, a, panels, b, 2 * x), 2 * x)
+    cotangent = jnp.asarray(support.random_like(x, 3))
+    pulled = jax.vjp(lambda a, b: known_solution(plan, a, panels, b, x), a, b)[1](cotangent)
+    expected = jax.vjp(lambda a, b: padchol.cholesky(plan, a).solve(b), a, b)[1](cotangent)
+    for found, wanted in zip(pulled, expected, strict=True):
+        assert support.relative(found, wanted) < 1e-12

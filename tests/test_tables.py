@@ -45,7 +45,9 @@ class Machine:
         i, k = permuted_lower(pattern, post)
         self.entries = np.concatenate([i, np.arange(n)]), np.concatenate([k, np.arange(n)])
         plan = schedule(nodes, CostModel())
-        self.layout, self.table = tables.build(nodes, plan, post, *self.entries, entries_up_to)
+        self.layout, self.table = tables.build(
+            nodes, plan, np.arange(n), post, *self.entries, entries_up_to
+        )
         self.post, self.nodes = post, nodes
         self.rows = [padded_rows(nodes, bin) for bin in plan.bins]
         self.held = np.full(self.layout.length("panel"), -1)
@@ -242,7 +244,7 @@ def test_a_panel_storage_beyond_int32_is_refused_before_it_is_allocated():
     nodes = Supernodes(np.array([0, n]), np.array([-1]), np.zeros(2, np.int64), np.zeros(0, int))
     every = np.arange(n)
     with pytest.raises(OverflowError, match="panel storage"):
-        tables.build(nodes, schedule(nodes, CostModel()), every, every, every, 0)
+        tables.build(nodes, schedule(nodes, CostModel()), every, every, every, every, 0)
 
 
 def test_updates_of_a_chunk_beyond_int32_are_refused_before_they_are_allocated():

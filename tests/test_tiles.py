@@ -60,6 +60,15 @@ def test_fronts_hold_the_pattern(name):
     assert (found == 1).all()
 
 
+@pytest.mark.parametrize("name", TILED)
+def test_rows_of_unknowns_in_both_orders(name):
+    """The same rows of the pivot storage, for the plan's order and for the user's."""
+    plan = tiled_case(name)[0]
+    tiles = plan.layout.tiles
+    location, user = read(plan.table, tiles.location), read(plan.table, tiles.user)
+    np.testing.assert_array_equal(user[np.asarray(plan.perm)], location)
+
+
 @pytest.mark.parametrize("name", [*TILED, "tall"])
 def test_moves_carry_each_entry_once(name):
     tall = check_moves(tiled_case(name)[0])

@@ -17,7 +17,7 @@ from padchol.gmrf import Constraint, Plane
 from padchol.laplace._design import Design
 from padchol.numeric.devices import alike, varying
 from padchol.numeric.solve import known_solution
-from padchol.numeric.values import multiply, poisoned
+from padchol.numeric.values import multiply, poisoned, quadratic
 
 LogLikelihood = Callable[[Float[Array, " m"]], Float[Array, " m"]]
 
@@ -49,8 +49,8 @@ class Problem(eqx.Module):
     plane: Plane | None
 
     def value(self, x: Array) -> Array:
-        apart = x - self.loc
-        return jnp.sum(self.terms(self.design(x))) - apart @ self._Q(apart) / 2
+        square = quadratic(self.design.plan, self.a, (x - self.loc)[:, None])[0]
+        return jnp.sum(self.terms(self.design(x))) - square / 2
 
     def gradient(self, x: Array) -> Array:
         return self.design.t(self.slope(self.design(x))) - self._Q(x - self.loc)

@@ -27,9 +27,7 @@ from padchol.numeric.values import (
     from_panels,
     from_pivots,
     multiply,
-    permute,
     to_pivots,
-    unpermute,
 )
 from padchol.plan import Plan
 from padchol.symbolic.layout import BinLayout
@@ -104,9 +102,9 @@ def solve_half(plan: Plan, up: bool, a: Array, panels: Panels, b: Float[Array, "
 
 def _solved(plan: Plan, a: Array, panels: Panels, b: Array) -> list[Array]:
     del a
-    stored = to_pivots(plan, permute(plan, b.astype(panels.dtype)))
+    stored = to_pivots(plan, b.astype(panels.dtype), users=True)
     x = apply(BACKWARD, plan, apply(FORWARD, plan, stored, panels), panels)
-    return [unpermute(plan, from_pivots(plan, x)).astype(b.dtype)]
+    return [from_pivots(plan, x, users=True).astype(b.dtype)]
 
 
 def _moved(plan: Plan, dots: Sequence, x: Array) -> Array:

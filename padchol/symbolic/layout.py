@@ -73,6 +73,7 @@ class Tiles:
     fronts    how many there may be
     panels    length of their panel storage, and of the pivot storage, with k columns
     location, diagonal, value, unit: as in `Layout`, in these storages
+    user      location in the user's order: row of unknown i
     records   (fronts + 1, RECORD): what a front is, see `numeric.tiled.fronts`
     rows      where each row below lies in the pivot storage; 0 at padding
     squares (squares, SQUARE_RECORD), moves (moves, MOVE), strips (strips, STRIP), and pieces
@@ -85,6 +86,7 @@ class Tiles:
     panels: int
     pivots: int
     location: Section
+    user: Section
     diagonal: Section
     value: Section
     unit: Section

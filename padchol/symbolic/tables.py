@@ -18,6 +18,7 @@ from padchol.symbolic.supernodes import Supernodes
 def build(
     nodes: Supernodes,
     plan: Schedule | None,
+    perm: np.ndarray,
     relaxed: np.ndarray,
     i: np.ndarray,
     k: np.ndarray,
@@ -25,13 +26,14 @@ def build(
 ) -> tuple[Layout, np.ndarray]:
     """Layout and flat table; those of the chunks where they are scheduled.
 
-    relaxed (n,): plan position of each column of the relaxed order. i, k (nnz,): canonical entry
-    v of A is (i[v], k[v]) with i >= k in the relaxed order. entries_up_to: see `CostModel`.
+    perm (n,): the user's unknown at each plan position. relaxed (n,): plan position of each column
+    of the relaxed order. i, k (nnz,): canonical entry v of A is (i[v], k[v]) with i >= k in the
+    relaxed order. entries_up_to: see `CostModel`.
     """
     writer = Writer()
     if plan is not None:
         fits_int32(placement(nodes, plan).panel_end, "the panel storage in chunks")
-    tiled = tiles.build(writer, nodes, relaxed, i, k)
+    tiled = tiles.build(writer, nodes, perm, relaxed, i, k)
     if plan is None:
         return Layout(relaxed.size, tiled, (), *[Section(0, 0)] * 5), writer.pack()
     bins, shared = _chunks(writer, nodes, plan, relaxed, i, k, entries_up_to)

@@ -80,7 +80,12 @@ def prove_sizes(nodes: Supernodes) -> None:
 
 
 def build(
-    writer: Writer, nodes: Supernodes, relaxed: np.ndarray, i: np.ndarray, k: np.ndarray
+    writer: Writer,
+    nodes: Supernodes,
+    perm: np.ndarray,
+    relaxed: np.ndarray,
+    i: np.ndarray,
+    k: np.ndarray,
 ) -> Tiles:
     """The tables; arguments as those of `tables.build`, sizes proved."""
     where = placement(nodes)
@@ -90,9 +95,10 @@ def build(
     panels, pivots = capacity(where.panel_end, FINE), 1 + n + (QUAD - 1) * fronts
     panel, pivot = panels - 1, where.pivot_end - 1
     columns = np.arange(relaxed.size)
-    location, diagonal = np.empty_like(relaxed), np.empty_like(relaxed)
+    location, user, diagonal = (np.empty_like(relaxed) for _ in range(3))
     s = nodes.of_column
     location[relaxed] = where.pivot[s] + columns - nodes.first[s]
+    user[perm] = location
     diagonal[relaxed] = where.place(nodes, s, columns, columns)
     handed = moves(nodes, where)
     ptr = (handed.square_ptr, handed.move_ptr)
@@ -115,6 +121,7 @@ def build(
         panels,
         pivots,
         writer.add(location, 1, pivot, "tiled location"),
+        writer.add(user, 1, pivot, "tiled location of the user's unknowns"),
         writer.add(diagonal, 1, panel, "tiled diagonal"),
         writer.add(where.place(nodes, s[k], i, k), 1, panel, "tiled value"),
         writer.add(unit, 0, panel, "tiled unit"),

@@ -104,7 +104,18 @@ def pivot_block(a):
     for j in size:
         for i in range(j + 1, QUAD):
             X[i][j] = -X[i][i] * sum(L[i][k] * X[k][j] for k in range(j, i))
-    return tuple(jnp.stack([jnp.stack([m[i][j] for i in size]) for j in size]) for m in (L, X))
+    upper = [(j, i) for j in size for i in range(j, QUAD)]
+    return tuple(entries({(j, i): m[i][j] for j, i in upper}) for m in (L, X))
+
+
+def entries(found):
+    """A QUAD x QUAD block of scalars, zero elsewhere: selects, because every part of a
+    concatenation is compiled with all that it is made of (experiment 32)."""
+    number = np.arange(QUAD * QUAD, dtype=np.int32).reshape(SQUARE)
+    block = jnp.zeros(SQUARE, next(iter(found.values())).dtype)
+    for (i, j), x in found.items():
+        block = lax.select(number == QUAD * i + j, jnp.broadcast_to(x, SQUARE), block)
+    return block
 
 
 def _store(front: Front, c, Y, R, panels):

@@ -6,6 +6,8 @@ Pivots are solved by substitution, with squares of the panel as they stand.
 from __future__ import annotations
 
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 
 from padchol.numeric.tiled.fronts import Front, own, read_rows, rows, square
 from padchol.numeric.tiled.loops import get, loop, put, t_product
@@ -88,7 +90,7 @@ def substitute(L, b):
     scale, found = [1 / L[i, i] for i in range(QUAD)], []
     for i in range(QUAD):
         found.append((b[i] - sum(L[i, j] * found[j] for j in range(i))) * scale[i])
-    return jnp.stack(found)
+    return from_rows(found)
 
 
 def substitute_t(L, b):
@@ -96,4 +98,14 @@ def substitute_t(L, b):
     scale, found = [1 / L[i, i] for i in range(QUAD)], [b[0]] * QUAD
     for i in reversed(range(QUAD)):
         found[i] = (b[i] - sum(L[j, i] * found[j] for j in range(i + 1, QUAD))) * scale[i]
-    return jnp.stack(found)
+    return from_rows(found)
+
+
+def from_rows(found):
+    """QUAD rows as one block: selects, see `factor.entries`."""
+    shape = (QUAD, found[0].size)
+    row = lax.broadcasted_iota(np.int32, shape, 0)
+    block = jnp.broadcast_to(found[0], shape)
+    for i in range(1, QUAD):
+        block = lax.select(row == i, jnp.broadcast_to(found[i], shape), block)
+    return block
