@@ -106,6 +106,27 @@ def test_the_jacobian_of_the_mode():
     np.testing.assert_allclose(found.marginal_variances(jacobian, V), expected, rtol=1e-12)
 
 
+def test_a_batch_whose_members_end_at_different_times():
+    """Four scales on a grid. Members that wait stay where they are: a comparison that rounded
+    differently in a loop's condition and in its body went on for ever."""
+    A = support.grid(6, 6)
+    plan = padchol.analyze([A, sp.eye_array(36)])
+    cells, a = design(plan, sp.csr_array(sp.eye_array(36))), jnp.asarray(plan.values(A))
+    y = likelihoods.poisson(np.random.default_rng(0).poisson(3.0, 36).astype(float))
+
+    @jax.jit
+    def fit(t):
+        found = laplace(cells, y, jnp.exp(t[0]) * a, t[1])
+        return found.log_marginal, found.mode, found.steps
+
+    scales = jnp.linspace(0, 0.5, 8).reshape(4, 2)
+    together, alone = jax.vmap(fit)(scales), [fit(t) for t in scales]
+    for i, each in enumerate(alone):
+        np.testing.assert_allclose(together[0][i], each[0], rtol=1e-13)
+        np.testing.assert_allclose(together[1][i], each[1], rtol=1e-12, atol=1e-13)
+        assert together[2][i] == each[2]
+
+
 @pytest.mark.slow
 def test_batches():
     s = jnp.asarray([0.5, 1.0, 4.0])

@@ -19,7 +19,7 @@ from padchol.factor import Factor, cholesky
 from padchol.factor import log_determinants as of_factors
 from padchol.gmrf.constraint import Constraint, Plane, plane
 from padchol.methods import WithMethods
-from padchol.numeric.values import as_shape, quadratic, real_array
+from padchol.numeric.values import as_shape, multiply, real_array
 from padchol.plan import Plan
 
 
@@ -173,7 +173,8 @@ def points(field: Any, x: Any) -> Float[Array, "*batch n"]:
 def square(field: Any, x: Float[Array, "*batch n"]) -> Float[Array, "*batch"]:
     """(x - loc)^T A (x - loc)"""
     apart = (x - field.loc).reshape(-1, field.plan.n).T
-    return quadratic(field.plan, field.values, apart).reshape(x.shape[:-1])
+    product = multiply(field.plan, field.values, apart)
+    return jnp.sum(apart * product, 0).reshape(x.shape[:-1])
 
 
 def mean_of(plan: Plan, loc: Any, dtype: Any) -> Float[Array, " n"]:

@@ -17,7 +17,7 @@ from padchol.gmrf import Constraint, Plane
 from padchol.laplace._design import Design
 from padchol.numeric.devices import alike, varying
 from padchol.numeric.solve import known_solution
-from padchol.numeric.values import multiply, poisoned, quadratic
+from padchol.numeric.values import multiply, poisoned
 
 LogLikelihood = Callable[[Float[Array, " m"]], Float[Array, " m"]]
 
@@ -49,8 +49,8 @@ class Problem(eqx.Module):
     plane: Plane | None
 
     def value(self, x: Array) -> Array:
-        square = quadratic(self.design.plan, self.a, (x - self.loc)[:, None])[0]
-        return jnp.sum(self.terms(self.design(x))) - square / 2
+        apart = x - self.loc
+        return jnp.sum(self.terms(self.design(x))) - apart @ self._Q(apart) / 2
 
     def gradient(self, x: Array) -> Array:
         return self.design.t(self.slope(self.design(x))) - self._Q(x - self.loc)
@@ -109,13 +109,22 @@ def search(problem: Problem, x: Array, max_steps: int | Array) -> Found:
     plan, eps = problem.design.plan, jnp.finfo(x.dtype).eps
 
     def halved(x, value, step, increase):
-        def short(carry):
-            t, tries = carry
-            found = problem.value(x + t * step)
-            return ~(found >= value + SUFFICIENT * t * increase) & (tries < HALVINGS)
+        """The step to take, as a part of the whole, and how often it was halved.
 
-        whole: Any = _varying_as(value, jnp.ones((), value.dtype), 0)
-        return lax.while_loop(short, lambda c: (c[0] / 2, c[1] + 1), whole)
+        The comparison is made in the body: a batch decides there which members go on, and again in
+        the condition whether any does, and two roundings of one number would differ for ever.
+        """
+
+        def one(carry):
+            t, tries, _ = carry
+            enough = problem.value(x + t * step) >= value + SUFFICIENT * t * increase
+            return jnp.where(enough, t, t / 2), tries + ~enough, ~enough
+
+        def short(carry):
+            return carry[2] & (carry[1] < HALVINGS)
+
+        whole: Any = _varying_as(value, jnp.ones((), value.dtype), 0, True)
+        return lax.while_loop(short, one, whole)[:2]
 
     def factored(x, state):
         factor = cholesky(plan, problem.curvature(x, state >= NEAR))
