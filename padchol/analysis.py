@@ -34,7 +34,7 @@ def analyze(
     *,
     order: Any = "auto",
     lower: bool = False,
-    device: Literal["cpu", "gpu", "tpu"] = "cpu",
+    device: Literal["auto", "cpu", "gpu", "tpu"] = "auto",
     costs: CostModel | None = None,
     progress: bool | None = None,
     cache: Any = None,
@@ -51,9 +51,10 @@ def analyze(
     "mmd" (minimum degree), "nd" (nested dissection), "metis" (needs pymetis), or a permutation p
     with L L^T = A[p][:, p], which is kept as it is.
 
-    device: where the plan is meant to run. It runs everywhere. A CPU takes its fronts one by one;
-    for "gpu" and "tpu" there are further tables, by which many fronts, padded to a few shapes
-    (bins), are taken at once. Without them such a device goes slowly, and a warning says so.
+    device: where the plan is meant to run, "auto" for JAX's default device. It runs everywhere. A
+    CPU takes its fronts one by one; for "gpu" and "tpu" there are further tables, by which many
+    fronts, padded to a few shapes (bins), are taken at once. Without them such a device goes
+    slowly, and a warning says so.
 
     costs: the prices by which orderings, fronts and bins are chosen (`python -m padchol fit` finds
     this machine's). They change the speed of a plan, never a result.
@@ -63,15 +64,17 @@ def analyze(
 
     cache: a folder in which plans are kept and found again by pattern and options; None for none.
 
-    Numpy and scipy only. Raises `ValueError` for a matrix that is not square or not symmetric,
-    naming an entry, and for an invalid permutation; `OverflowError` beyond 32-bit tables, and
-    `MemoryError` beyond the memory of the machine, both from counts, before anything of that size
-    is made; `PlanFileError` for a damaged file in the cache.
+    Numpy and scipy only, but for the question which device is the default. Raises `ValueError` for
+    a matrix that is not square or not symmetric, naming an entry, and for an invalid permutation;
+    `OverflowError` beyond 32-bit tables, and `MemoryError` beyond the memory of the machine, both
+    from counts, before anything of that size is made; `PlanFileError` for a damaged file in the
+    cache.
     """
     pattern = patterns.canonical(A, lower=lower)
-    if device not in ("cpu", "gpu", "tpu"):
-        raise ValueError(f"expected device to be 'cpu', 'gpu' or 'tpu'; got {device!r}")
-    model = replace(costs or CostModel(), chunks=device != "cpu")
+    if device not in ("auto", "cpu", "gpu", "tpu"):
+        raise ValueError(f"expected device to be 'auto', 'cpu', 'gpu' or 'tpu'; got {device!r}")
+    platform = _default_platform() if device == "auto" else device
+    model = replace(costs or CostModel(), chunks=platform != "cpu")
     names = ordering.candidates(pattern) if isinstance(order, str) and order == "auto" else [order]
     if cache is None:
         return _analyze(pattern, names, model, progress)
@@ -97,6 +100,16 @@ def _analyze(pattern: Pattern, names: list, model: CostModel, progress: bool | N
             best, scheduled = _cheapest(tried, model), None
         tell("index tables")
         return _assemble(pattern, best, scheduled, model, started)
+
+
+def _default_platform() -> str:
+    """That of JAX's default device: "cpu", "gpu" (of any make), "tpu", or a plug-in's name."""
+    import jax  # here, because the rest of the analysis needs none
+
+    chosen = jax.config.jax_default_device
+    if chosen is None:
+        return jax.default_backend()
+    return chosen if isinstance(chosen, str) else chosen.platform
 
 
 def _needless(name: str, first: _Candidate) -> bool:

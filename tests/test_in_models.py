@@ -158,6 +158,7 @@ def dense_loss(parameters, eigenvalues, variances) -> float:
     return float(np.mean(variances / v + np.log(v)) / 2)
 
 
+@pytest.mark.slow
 def test_equinox_transformations(field):
     """Row 24: filter_jit, filter_grad and filter_vmap of a model that holds a plan: its index
     tables are neither differentiated nor mapped."""
@@ -180,6 +181,7 @@ def test_equinox_transformations(field):
     np.testing.assert_allclose(found, [expected, second], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_training(field):
     """A model trained by optax reaches the least loss that dense eigenvectors know, within 1e-6,
     at the same three precisions."""

@@ -36,6 +36,7 @@ def test_the_graph_has_the_components_it_says():
     assert np.array_equal(components() == components()[0], FIRST == 1)
 
 
+@pytest.mark.slow
 @support.both_precisions
 def test_a_missed_component_is_never_a_number(precision):
     """Weights from 1e-2 to 1e2, at any scale, and one component far heavier than the other."""
@@ -78,6 +79,7 @@ def test_null_spaces_and_constraints_that_do_not_go_together_are_refused():
         field(np.where(TWO > 0, np.inf, 0))
 
 
+@pytest.mark.slow
 def test_what_rounding_hides_is_said():
     weights = 10 ** np.random.default_rng(3).uniform(-2, 2, (20, I.size))
     values = [PLAN.values(sp.csc_array(laplacian(w))) for w in weights]
@@ -99,6 +101,7 @@ def test_constraints_that_lean_on_one_component():
         np.testing.assert_allclose(draws @ TILTED.T, 0, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_areas_without_neighbours_only():
     """Rank zero: the density is one, and on the plane there is one point."""
     Q = precisions.icar(sp.csr_array((5, 5)))

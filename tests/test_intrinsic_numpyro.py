@@ -93,6 +93,7 @@ def test_the_map_onto_the_plane_is_an_isometry(plan, matrix, null, C):
     assert field.support(start).all()
 
 
+@pytest.mark.slow
 def test_draws_and_variances():
     field = IntrinsicGMRF(PLAN, values(), ONES, LOC, constraints=WEIGHTS)
     draws = field.sample(jax.random.key(0), (40_000,))

@@ -165,6 +165,7 @@ def test_what_did_not_converge_says_so_and_is_no_number(s, options):
     assert np.isnan(found.sample(jax.random.key(0), (2,))).all()
 
 
+@pytest.mark.slow
 def test_the_gradient_of_a_search_cut_short_is_no_number():
     """Row 26."""
     cut = lambda s: fitted("poisson", s, 1.7, max_steps=1, start=9.0).log_marginal - s**2

@@ -66,6 +66,7 @@ def test_methods_made_inside_jit(factor):
 # ---- JAX's settings ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_rank_promotion_forbidden():
     """Every output and every derivative under `jax_numpy_rank_promotion="raise"`."""
     _, plan, a = support.case("band")
@@ -85,6 +86,7 @@ def test_rank_promotion_forbidden():
     assert draws.shape == (2, 3, plan.n)
 
 
+@pytest.mark.slow
 def test_jit_disabled():
     """`jax.disable_jit()`: the same numbers, derivatives too."""
     A = support.path(5)

@@ -254,5 +254,19 @@ def test_a_factor_beyond_int32_is_refused_before_its_rows_are_found():
 
 
 def test_an_unknown_device():
-    with pytest.raises(ValueError, match="'cpu', 'gpu' or 'tpu'; got 'cuda'"):
+    with pytest.raises(ValueError, match="'auto', 'cpu', 'gpu' or 'tpu'; got 'cuda'"):
         padchol.analyze(oracle.spd(GRID), device="cuda")
+
+
+def test_the_default_device(monkeypatch):
+    """A plan is for the platform of JAX's default device, if nothing else is said."""
+    A = oracle.spd(GRID)
+    planned = {device: padchol.analyze(A, device=device).fingerprint for device in ("cpu", "gpu")}
+    assert padchol.analyze(A).fingerprint == planned["cpu"]
+    with jax.default_device(jax.devices("cpu")[0]):
+        assert padchol.analyze(A).fingerprint == planned["cpu"]
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert padchol.analyze(A).fingerprint == planned["gpu"]
+    assert padchol.analyze(A, device="cpu").fingerprint == planned["cpu"]
+    with jax.default_device(jax.devices("cpu")[0]):
+        assert padchol.analyze(A).fingerprint == planned["cpu"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -9,6 +10,7 @@ import support
 from storages import TILED, records, tiled_case, tiled_panels
 
 import padchol
+from padchol.symbolic import extend_add
 from padchol.symbolic.costs import CostModel
 from padchol.symbolic.layout import BAND, MOVE, PIECE, QUAD, RECORD, SQUARE_RECORD, STRIP
 from padchol.symbolic.unfold import panel_places, read
@@ -76,10 +78,46 @@ def test_moves_carry_each_entry_once(name):
         assert tall > BAND
 
 
+def unlisted(monkeypatch):
+    """Every front has moves and no list of squares."""
+    monkeypatch.setattr(extend_add, "LISTED", 0)
+
+
+@pytest.mark.parametrize(
+    "name", ["grid2", *(pytest.param(n, marks=pytest.mark.slow) for n in TILED if n != "grid2")]
+)
+def test_moves_in_place_of_squares(name, monkeypatch):
+    """The same entries, and the same numbers as dense, with strips times pieces only."""
+    unlisted(monkeypatch)
+    A, plan, a = support.case(name)
+    plan = support.unmerged(A, order=np.asarray(plan.perm))
+    tiles = plan.layout.tiles
+    assert tiles.squares.size == 0
+    assert tiles.moves.size > 0 or check_moves(plan) == 0
+    check_moves(plan)
+    support.check_against_dense(plan, a)
+
+
+@pytest.mark.slow
+def test_derivatives_with_moves(monkeypatch):
+    """Of all that reads below: the selected inverse and its gradient."""
+    unlisted(monkeypatch)
+    A, plan, a = support.case("grid2")
+    plan, b = support.unmerged(A), support.right_hand_side(plan)
+    weight = support.random_like(a, 4)
+    support.check_derivatives(
+        lambda a: jnp.vdot(weight, padchol.cholesky(plan, a).selected_inverse()),
+        lambda a: jnp.vdot(weight, support.dense_outputs(plan, a, b)["selected_inverse"]),
+        a,
+    )
+
+
+@pytest.mark.parametrize("listed", [0, extend_add.LISTED])
 @pytest.mark.parametrize("order", ["natural", "mmd"])
 @pytest.mark.parametrize("widest", [4, 6, 8])
-def test_moves_into_chains_of_fronts(widest, order):
+def test_moves_into_chains_of_fronts(widest, order, listed, monkeypatch):
     """Supernodes cut into pieces, whose rows lie at places that differ by a constant."""
+    monkeypatch.setattr(extend_add, "LISTED", listed)
     A = sp.block_diag([support.dense(21), support.scattered(40, 80), support.dense(24)]).tolil()
     for i, j in ((0, 25), (5, 30), (3, 70), (4, 64), (9, 84), (33, 62)):
         A[i, j] = A[j, i] = 0.1

@@ -15,6 +15,8 @@ import scipy.io
 import scipy.sparse as sp
 
 from padchol.cli import peers
+from padchol.cli._errors import InputError
+from padchol.cli._targets import TARGETS, Compiler
 
 BATCH = 32
 SUITE = ("grid2d:50", "grid2d:100", "grid2d:300", "grid3d:20", "grid3d:30")
@@ -30,6 +32,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--order", default="auto", help="ordering of padchol's plan")
     parser.add_argument("--seconds", type=float, default=3.0, help="time spent on each comparison")
     parser.add_argument("--factor-only", action="store_true", help="compare the factorisation only")
+    parser.add_argument(
+        "--for",
+        dest="target",
+        choices=sorted(TARGETS),
+        help="compile for a device that is not here, and print seconds, kernels launched by a "
+        "factorisation and temporary bytes",
+    )
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "gpu", "tpu"),
+        default="auto",
+        help="measure on this device (default: JAX's)",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object per matrix")
 
 
@@ -57,7 +72,9 @@ def read(name: str) -> sp.csc_array:
     return sp.csc_array(scipy.io.mmread(name))
 
 
-def measure(A: sp.csc_array, order: str, seconds: float, factor_only: bool) -> dict[str, Any]:
+def measure(
+    A: sp.csc_array, order: str, seconds: float, factor_only: bool, device: Any = "auto"
+) -> dict[str, Any]:
     """All figures of one matrix: seconds of padchol, and ratios padchol / peer."""
     import jax
     import jax.numpy as jnp
@@ -65,7 +82,7 @@ def measure(A: sp.csc_array, order: str, seconds: float, factor_only: bool) -> d
     import padchol
 
     started = time.perf_counter()
-    plan = padchol.analyze(A, order=order)
+    plan = padchol.analyze(A, order=order, device=device)
     row: dict[str, Any] = {"n": plan.n, **{k: plan.stats[k] for k in ("nnz_L", "levels", "bins")}}
     row["analysis_s"] = time.perf_counter() - started
     traced = jax.tree.map(jnp.asarray, plan)
@@ -162,16 +179,17 @@ def compare(row: dict, ours: dict, theirs: dict, seconds: float, share: int = 1)
 
 def main(args: argparse.Namespace) -> int:
     """Run the comparison; print a table (or JSON), closing with geometric means of the ratios."""
-    peers.release_blas()
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
+    if args.target:
+        figures = _ahead(args)
+    else:
+        peers.release_blas()
+        figures = _here(args)
+        if not args.json:
+            print(f"GEMM rate of this machine: {peers.gemm_rate() / 1e9:.0f} Gflop/s (float64)")
     rows = []
-    if not args.json:
-        print(f"GEMM rate of this machine: {peers.gemm_rate() / 1e9:.0f} Gflop/s (float64)")
     for name in args.files:
         row = {"matrix": Path(name).stem if ":" not in name else name}
-        row |= measure(read(name), args.order, args.seconds, args.factor_only)
+        row |= figures(read(name))
         rows.append(row)
         print(json.dumps(row) if args.json else _line(row), flush=True)
     if not args.json and len(rows) > 1:
@@ -179,11 +197,34 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
+def _ahead(args: argparse.Namespace) -> Callable:
+    """The figures of a matrix on a device that is not here."""
+    from padchol.cli._ahead import figures
+
+    compiler = Compiler(args.target)
+    return lambda A: figures(compiler, A, args.order, args.factor_only)
+
+
+def _here(args: argparse.Namespace) -> Callable:
+    """The figures of a matrix on a device of this machine."""
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    if args.device != "auto":
+        try:
+            jax.config.update("jax_default_device", jax.devices(args.device)[0])
+        except RuntimeError as error:
+            raise InputError(f"JAX finds no {args.device} here: {error}") from error
+    return lambda A: measure(A, args.order, args.seconds, args.factor_only, args.device)
+
+
 def _line(row: dict[str, Any]) -> str:
     parts = [f"{row['matrix']:<28} n {row['n']:>7,}  nnz(L) {row['nnz_L']:>11,}"]
     for key, value in row.items():
         if isinstance(value, float):
             parts.append(f"{key} {value:.3g}")
+        elif key.startswith(("kernels", "temporary")):
+            parts.append(f"{key} {value:,}")
     return "  ".join(parts)
 
 

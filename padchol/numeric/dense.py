@@ -6,6 +6,7 @@ TPU has none), and the same program on every platform.
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -155,7 +156,8 @@ def _looped(a: Batch) -> tuple[Batch, Batch]:
         update = starting - factors[:, :, None] * jnp.where(i == j, 1, row)[:, None, :]
         return jnp.where((i > j)[:, None], update, rest)  # a NaN must not reach the rows before
 
-    done = lax.fori_loop(0, width, eliminate, symmetric(a))
+    with jax.named_scope(f"{width}_trips"):
+        done = lax.fori_loop(0, width, eliminate, symmetric(a))
     scale = 1 / jnp.sqrt(diagonals(done))
     L = lower(jnp.swapaxes(done * scale, 1, 2))
     unit = jnp.where(i[:, None] == i, 1, done)
@@ -205,4 +207,5 @@ def _by_blocks(a: Batch) -> tuple[Batch, Batch]:
         return L, lax.dynamic_update_slice_in_dim(inverse, rows, at, 1)
 
     start = (jnp.zeros_like(a), jnp.zeros_like(a))
-    return lax.fori_loop(0, width // COLUMNS, one_block, start)
+    with jax.named_scope(f"{width // COLUMNS}_trips"):
+        return lax.fori_loop(0, width // COLUMNS, one_block, start)

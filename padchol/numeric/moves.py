@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -81,7 +82,9 @@ def _read_entries(sweep: Sweep, bin: BinLayout, table, storage, chunk):
         return lax.dynamic_update_slice_in_dim(found, here, t * size, axis)
 
     empty = jnp.zeros((*lead, HALVES * size), storage.dtype)
-    found = lax.fori_loop(0, HALVES, one_half, empty).reshape(*lead, bin.C, bin.triangle)
+    with jax.named_scope(f"{HALVES}_trips"):
+        found = lax.fori_loop(0, HALVES, one_half, empty)
+    found = found.reshape(*lead, bin.C, bin.triangle)
     i, j = np.indices((bin.M, bin.M))
     return jnp.where(i >= j, found[..., np.where(i >= j, i * (i + 1) // 2 + j, 0)], 0)
 
@@ -99,7 +102,8 @@ def _hand_entries(sweep: Sweep, bin: BinLayout, table, storage, update, chunk):
         moved = lax.dynamic_slice_in_dim(update, t * size, size, len(lead))
         return flat.at[at].add(moved, mode="promise_in_bounds").reshape(storage.shape)
 
-    return lax.fori_loop(0, HALVES, one_half, storage)
+    with jax.named_scope(f"{HALVES}_trips"):
+        return lax.fori_loop(0, HALVES, one_half, storage)
 
 
 # ---- large updates, block by block ------------------------------------------------------------
@@ -121,7 +125,8 @@ def _read_blocks(sweep: Sweep, bin: BinLayout, table, storage, chunk):
 
     update = jnp.zeros((*sweep.lead, bin.C * bin.M**2), storage.dtype)
     moved = jnp.zeros((*lead, 2 * T, BLOCK, BLOCK), storage.dtype)
-    return lax.fori_loop(*_tiles(bin, table, chunk), one_tile, (update, moved))[0]
+    with jax.named_scope(f"tiles_of_bin_{bin.index}"):
+        return lax.fori_loop(*_tiles(bin, table, chunk), one_tile, (update, moved))[0]
 
 
 def _hand_blocks(sweep: Sweep, bin: BinLayout, table, storage, update, chunk):
@@ -132,7 +137,8 @@ def _hand_blocks(sweep: Sweep, bin: BinLayout, table, storage, update, chunk):
         moved = jnp.where(counts, _get_runs(*_flat(sweep, update, source)), 0)
         return _add_runs(*_flat(sweep, storage, target), moved).reshape(storage.shape)
 
-    return lax.fori_loop(*_tiles(bin, table, chunk), one_tile, storage)
+    with jax.named_scope(f"tiles_of_bin_{bin.index}"):
+        return lax.fori_loop(*_tiles(bin, table, chunk), one_tile, storage)
 
 
 def take(table, section: Section, index, size: int):

@@ -98,7 +98,8 @@ def run(sweep: Sweep, table: jax.Array, storage: jax.Array, leaves: Sequence[jax
         return tuple(counters), storage
 
     first = jnp.asarray(0, table.dtype)
-    return lax.fori_loop(first, rounds, one_round, (counters, storage))[1]
+    with jax.named_scope("rounds"):  # names of loops: `padchol.cli._launches` counts their trips
+        return lax.fori_loop(first, rounds, one_round, (counters, storage))[1]
 
 
 def _chunks(sweep: Sweep, bin: BinLayout, table, leaves, i, step, storage):
@@ -120,7 +121,8 @@ def _chunks(sweep: Sweep, bin: BinLayout, table, leaves, i, step, storage):
             return i + 1, step, _chunk(sweep, bin, call, table, leaves, i, storage)
         return i - 1, step, _chunk(sweep, bin, call, table, leaves, i - 1, storage)
 
-    return lax.while_loop(more, one_chunk, (i, step, storage))
+    with jax.named_scope(f"chunks_of_bin_{bin.index}"):
+        return lax.while_loop(more, one_chunk, (i, step, storage))
 
 
 def _groups(sweep: Sweep) -> tuple[int, int] | None:

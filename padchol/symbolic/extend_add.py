@@ -7,9 +7,11 @@ into *pieces*, at most QUAD neighbours in the panel of the owner. Every piece me
 begins in it or above it, in a *square*. Squares may reach above the diagonal of the update; they
 then lie above the diagonal of the owner's panel, which is overwritten before anything reads it.
 
-An update is made and handed up in bands of BAND rows. A front whose pieces meet few strips has its
-squares listed: they are run through in one loop. Of others there is one *move* for each owner and
-band, a first strip and a range of pieces: two loops, but integers in proportion to rows.
+An update is made and handed up in bands of BAND rows. Where pieces meet few strips, in the whole
+matrix or in one front, squares are listed: they are run through in one loop. Of other fronts there
+is one *move* for each owner and band, a first strip and a range of pieces: two loops, but integers
+in proportion to rows. Meshes have no such fronts up to some 40^3, so that programs for them lack
+these loops.
 
 Owners of which each has all rows of the one before, the next one's pivots and its rows below, form
 a *chain*, such as that of a wide supernode that was cut. A row lies in their panels at places that
@@ -121,7 +123,9 @@ def _listed(
     piece = low[move] + ramp(high - low)
     meets = pieces[piece, 2] - begin[move]
     squares = np.bincount(front[move], meets, S).astype(np.int64)
-    few = squares <= LISTED * np.bincount(front[move], minlength=S)
+    met = np.bincount(front[move], minlength=S)
+    few = squares <= LISTED * met
+    few |= squares.sum() <= LISTED * met.sum()
     squares *= few
     fits_int32(3 * int(squares.sum()), "the table of the extend-add")
     listed, table = few[front[move]], strips.records()

@@ -1,0 +1,51 @@
+"""What a program would be on a device that is not here: compile time, kernels, memory."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from padchol.cli._launches import launches, trips
+from padchol.cli._targets import Compiler
+
+
+def figures(compiler: Compiler, A: sp.csc_array, order: str, factor_only: bool) -> dict[str, Any]:
+    """Of one matrix: n, nnz_L; compile_s, kernels and temporary_bytes of a factorisation; then the
+    seconds and kernels of value and gradient of a log density. float64, on a TPU float32."""
+    import jax
+    import jax.numpy as jnp
+
+    import padchol
+
+    tpu = compiler.target.platform == "tpu"
+    dtype = np.float32 if tpu else np.float64
+    plan = padchol.analyze(A, order=order, device="tpu" if tpu else "gpu")
+    a, y = plan.values(A).astype(dtype), np.ones(plan.n, dtype)
+    shapes: Any = jax.tree.map(np.asarray, plan)
+
+    def factored(plan, a):  # the plan itself, a field of Factor, need not be copied out
+        F = padchol.cholesky(plan, a)
+        return F.panels, F.info
+
+    def log_density(plan, a, y):
+        F = padchol.cholesky(plan, a)
+        return F.logdet() - jnp.vdot(y, F.solve(y))
+
+    def compiled(f, *args):
+        begin = time.perf_counter()
+        program = compiler.compile(f, *args)
+        return program, time.perf_counter() - begin
+
+    with jax.enable_x64(not tpu):
+        factor, seconds = compiled(factored, shapes, a)
+        found = {"n": plan.n, "nnz_L": plan.nnz_L, "compile_s": seconds}
+        found["kernels"] = launches(factor.as_text(), trips(plan))
+        found["temporary_bytes"] = factor.memory_analysis().temp_size_in_bytes
+        if not factor_only:
+            gradient = jax.value_and_grad(log_density, argnums=1)
+            program, found["compile_value_and_grad_s"] = compiled(gradient, shapes, a, y)
+            found["kernels_value_and_grad"] = launches(program.as_text(), trips(plan))
+    return found
