@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import importlib.metadata
+import importlib.util
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -108,8 +110,15 @@ def _default_platform() -> str:
 
     chosen = jax.config.jax_default_device
     if chosen is None:
-        return jax.default_backend()
+        return jax.default_backend() if _knows_accelerators() else "cpu"
     return chosen if isinstance(chosen, str) else chosen.platform
+
+
+def _knows_accelerators() -> bool:
+    """Whether JAX can have any: what it would need is a package of its own. Asking JAX itself
+    starts its devices, which an analysis on a machine without any should not do."""
+    found = any(importlib.util.find_spec(name) for name in ("jax_plugins", "libtpu"))
+    return found or bool(importlib.metadata.entry_points(group="jax_plugins"))
 
 
 def _needless(name: str, first: _Candidate) -> bool:
