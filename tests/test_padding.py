@@ -60,9 +60,9 @@ class Poison:
         x = jnp.where(self.above, self.value, self.true[1](plan, a, pivots))
         return jnp.where(self.below, 1e30, x) if pivots and not fronts.TILED else x
 
-    def to_pivots(self, plan, v):
+    def to_pivots(self, plan, v, users=False):
         self.starts += 1
-        x = jnp.where(self.padded_pivots[:, None], 1e30, self.true[2](plan, v))
+        x = jnp.where(self.padded_pivots[:, None], 1e30, self.true[2](plan, v, users))
         return x.at[0].set(self.value)
 
 
