@@ -65,7 +65,7 @@ class Problem(eqx.Module):
         """A^-1 psi'(x) and W = A^-1 C^T from the factor of A; W (n, 0) without a plane."""
         slope = self.gradient(x)[:, None]
         if self.plane is None:
-            return factor.solve(slope)[:, 0], jnp.zeros((x.size, 0), x.dtype)
+            return factor.solve(slope)[:, 0], slope[:, :0]
         found = factor.solve(jnp.concatenate([slope, jnp.asarray(self.plane.C).T], 1))
         return found[:, 0], found[:, 1:]
 
