@@ -21,8 +21,6 @@ CALLED = re.compile(r"(?:to_apply|true_computation|false_computation)=%([\w.\-]+
 BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 KNOWN = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 SCOPE = re.compile(r'op_name="[^"]*/(rounds|(?:chunks|tiles)_of_bin_\d+|\d+_trips)/while"')
-
-
 BOUND = re.compile(r"ROOT .* compare\(%[\w.\-]+, %([\w.\-]+)\), direction=LT")
 CONSTANT = re.compile(r"%([\w.\-]+) = s32\[\]\S* constant\((\d+)\)")
 
