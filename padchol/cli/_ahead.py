@@ -10,13 +10,13 @@ import scipy.sparse as sp
 
 from padchol.cli._launches import launches, trips
 from padchol.cli._targets import Compiler
+from padchol.cli.bench import factored, log_density
 
 
 def figures(compiler: Compiler, A: sp.csc_array, order: str, factor_only: bool) -> dict[str, Any]:
     """Of one matrix: n, nnz_L; compile_s, kernels and temporary_bytes of a factorisation; then the
     seconds and kernels of value and gradient of a log density. float64, on a TPU float32."""
     import jax
-    import jax.numpy as jnp
 
     import padchol
 
@@ -25,14 +25,6 @@ def figures(compiler: Compiler, A: sp.csc_array, order: str, factor_only: bool) 
     plan = padchol.analyze(A, order=order, device="tpu" if tpu else "gpu")
     a, y = plan.values(A).astype(dtype), np.ones(plan.n, dtype)
     shapes: Any = jax.tree.map(np.asarray, plan)
-
-    def factored(plan, a):  # the plan itself, a field of Factor, need not be copied out
-        F = padchol.cholesky(plan, a)
-        return F.panels, F.info
-
-    def log_density(plan, a, y):
-        F = padchol.cholesky(plan, a)
-        return F.logdet() - jnp.vdot(y, F.solve(y))
 
     def compiled(f, *args):
         begin = time.perf_counter()
