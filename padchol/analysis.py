@@ -7,7 +7,6 @@ import importlib.metadata
 import importlib.util
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -18,7 +17,7 @@ from padchol.progress import Progress
 from padchol.report import counted
 from padchol.symbolic import ordering, supernodes, tables, tiles
 from padchol.symbolic import pattern as patterns
-from padchol.symbolic.costs import CostModel, padded_shape
+from padchol.symbolic.costs import CostModel
 from padchol.symbolic.etree import RowSubtrees, path_sums
 from padchol.symbolic.exact import counted_supernodes, entry_places
 from padchol.symbolic.layout import fits_int32
@@ -54,12 +53,12 @@ def analyze(
     with L L^T = A[p][:, p], which is kept as it is.
 
     device: where the plan is meant to run, "auto" for JAX's default device. It runs everywhere. A
-    CPU takes its fronts one by one; for "gpu" and "tpu" there are further tables, by which many
-    fronts, padded to a few shapes (bins), are taken at once. Without them such a device goes
-    slowly, and a warning says so.
+    CPU takes its fronts one by one; "gpu" and "tpu" take many at once, padded to a few shapes
+    (bins). A plan for the one is slow on the other; a GPU or TPU that gets one for CPUs warns.
 
-    costs: the prices by which orderings, fronts and bins are chosen (`python -m padchol fit` finds
-    this machine's). They change the speed of a plan, never a result.
+    costs: the prices by which orderings, fronts and bins are chosen, by default those of the
+    device (`CostModel.cpu()`, `.gpu()`, `.tpu()`; `python -m padchol fit` finds this machine's).
+    They change the speed of a plan, never a result.
 
     progress: a bar of the stages (tqdm): True, False, or None for one on analyses that take longer
     than a second, where tqdm is installed.
@@ -76,7 +75,7 @@ def analyze(
     if device not in ("auto", "cpu", "gpu", "tpu"):
         raise ValueError(f"expected device to be 'auto', 'cpu', 'gpu' or 'tpu'; got {device!r}")
     platform = _default_platform() if device == "auto" else device
-    model = replace(costs or CostModel(), chunks=platform != "cpu")
+    model = CostModel.of(platform) if costs is None else costs.on(platform)
     names = ordering.candidates(pattern) if isinstance(order, str) and order == "auto" else [order]
     if cache is None:
         return _analyze(pattern, names, model, progress)
@@ -96,8 +95,8 @@ def _analyze(pattern: Pattern, names: list, model: CostModel, progress: bool | N
             if not (tried and _needless(name, tried[0])):
                 tried.append(_candidate(pattern, name, model, tell))
         tell("fronts and bins")
-        if model.chunks:
-            best, scheduled = _cheapest_in_chunks(tried, model)
+        if model.levels:
+            best, scheduled = _cheapest_in_levels(tried, model)
         else:
             best, scheduled = _cheapest(tried, model), None
         tell("index tables")
@@ -190,25 +189,13 @@ def _cheapest(candidates: list[_Candidate], model: CostModel) -> _Candidate:
     return candidates[found]
 
 
-def _cheapest_in_chunks(
+def _cheapest_in_levels(
     candidates: list[_Candidate], model: CostModel
 ) -> tuple[_Candidate, Schedule]:
-    """The ordering of the least predicted cost, and its schedule.
-
-    Bins only make fronts larger, so that no schedule costs less than its fronts by themselves:
-    orderings of which this alone is too much are not scheduled.
-    """
-    shapes = [padded_shape(c.relaxed.width, c.relaxed.below) for c in candidates]
-    least = np.array([model.front(*shape).sum() for shape in shapes])
-    order = np.argsort(least, kind="stable")
-    best = candidates[order[0]]
-    scheduled = schedule(best.relaxed, model)
-    for c in order[1:]:
-        if least[c] < scheduled.cost:
-            other = schedule(candidates[c].relaxed, model)
-            if other.cost < scheduled.cost:
-                best, scheduled = candidates[c], other
-    return best, scheduled
+    """The ordering of the least predicted cost, and its schedule."""
+    scheduled = [schedule(c.relaxed, model) for c in candidates]
+    best = min(range(len(candidates)), key=lambda c: scheduled[c].cost)
+    return candidates[best], scheduled[best]
 
 
 def _assemble(
@@ -238,7 +225,7 @@ def _assemble(
         return np.maximum(a, b), np.minimum(a, b)
 
     placed = (position, *lower(position))
-    layout, table = tables.build(relaxed, scheduled, perm, *placed, model.entries_up_to)
+    layout, table = tables.build(relaxed, scheduled, perm, *placed)
     copy_places = entry_places(exact, post, *lower(post))
     arrays = {
         "perm": perm.astype(np.int32),

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
-from padchol.symbolic.layout import LANES
 from padchol.symbolic.unfold import panel_places
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def pivot_squared(factor: Factor) -> float:
 def _entries(factor: Factor) -> tuple[np.ndarray, np.ndarray]:
     """All stored entries of L, relaxation zeros included: keys column * n + row, and values."""
     plan, n = factor.plan, factor.plan.n
-    row, column = panel_places(plan.layout, plan.table)
-    values = np.asarray(factor.panels)[LANES : LANES + row.size]
+    place, row, column = panel_places(plan.layout, plan.table)
+    values = np.asarray(factor.panels)[place]
     real = (row < n) & (column < n) & (row >= column)
     return column[real] * n + row[real], values[real]

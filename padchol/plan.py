@@ -17,7 +17,7 @@ from padchol.symbolic.exact import exact_supernodes, full_pattern
 from padchol.symbolic.layout import Layout
 from padchol.symbolic.pattern import Pattern
 
-FORMAT = 7  # of the fingerprint and of saved files: raised when tables change their meaning
+FORMAT = 8  # of the fingerprint and of saved files: raised when tables change their meaning
 
 
 class Plan(WithMethods):

@@ -28,25 +28,28 @@ def counted(
 ) -> dict[str, Any]:
     """Facts of an analysis; flops are those of the factorisation, multiply and add as two.
 
-    Padded: as a CPU does them, in whole quads, all fronts in one bin; in chunks: as other devices
-    do.
+    Padded: as the engine of the plan does them, a CPU in whole quads, supernode by supernode (one
+    bin), other devices in a few shapes (bins).
     """
     w, m = exact.width, exact.below
     size = np.repeat(w + m, w) - ramp(w)
     nnz_L = int(size.sum())
-    W, M = rounded(relaxed.width), rounded(relaxed.below)
+    shapes = [[b.W, b.M, b.C, b.trips] for b in layout.levels.stages] if layout.in_levels else []
+    if layout.in_levels:
+        W, M, C, trips = np.array(shapes, np.int64).reshape(-1, 4).T
+        W, M = np.repeat(W, C * trips), np.repeat(M, C * trips)
+    else:
+        W, M = rounded(relaxed.width), rounded(relaxed.below)
     return {
         "nnz_L": nnz_L,
         "flops": float(np.sum(size.astype(float) ** 2)),
         "padded_flops": float(padded_front_flops(W, M).sum()),
         "padded_entries": int(np.sum(W * (W + 1) // 2 + W * M)),
-        "padded_flops_in_chunks": float(
-            sum(b.fronts * padded_front_flops(b.W, b.M) for b in layout.bins)
-        ),
         "levels": int(heights(relaxed.parent).max(initial=-1)) + 1,
-        "rounds": layout.rounds if layout.bins else 1,
-        "bins": len(layout.bins) or 1,
-        "shapes": [[b.W, b.M, b.C, b.chunks] for b in layout.bins],
+        "engine": "levels" if layout.in_levels else "tiles",
+        "trips": sum(shape[3] for shape in shapes) if layout.in_levels else int(relaxed.width.size),
+        "bins": len(shapes) or 1,
+        "shapes": shapes,
         "supernodes": int(w.size),
         "fronts": int(relaxed.width.size),
         "bytes": int(sum(array.nbytes for array in arrays.values())) + 4 * SIZE,
@@ -73,7 +76,7 @@ def report(plan: Plan) -> str:
         ("nnz(L)", f"{plan.nnz_L:,} (fill ratio {fill:.2f})"),
         ("flops", f"{f['flops']:.3g}"),
         ("levels", f"{f['levels']}"),
-        ("bins", f"{f['bins']} holding {f['fronts']:,} fronts"),
+        ("bins", f"{f['bins']} holding {f['fronts']:,} fronts, {f['trips']:,} trips"),
         (
             "padding efficiency",
             f"entries {plan.nnz_L / max(f['padded_entries'], 1):.0%}, "

@@ -18,7 +18,7 @@ import numpy as np
 from padchol.errors import PlanFileError
 from padchol.facts import Facts
 from padchol.plan import FORMAT, Plan, fingerprint
-from padchol.symbolic.layout import BinLayout, Blocks, Layout, Section, Tiles
+from padchol.symbolic.layout import Layout, Levels, Section, Stage, Storage, Tiles
 
 ARRAYS = ("perm", "rows", "cols", "table", "copy_places")
 LARGEST_HEADER = 1 << 20  # bytes: those of plans are some 4 kilobytes
@@ -122,7 +122,7 @@ def _array(stored: zipfile.ZipFile, name: str) -> np.ndarray:
 
 def _check_sizes(path: Any, stored: zipfile.ZipFile, layout: Layout) -> None:
     """Refuse a file whose arrays are not those of its layout, by the sizes it gives of them."""
-    nnz = layout.tiles.value.size
+    nnz = layout.storage.value.size
     expected = {"perm": layout.n, "rows": nnz, "cols": nnz, "copy_places": nnz}
     expected["table"] = max(s.start + s.size for s in _all_sections(layout))
     total = 0
@@ -160,12 +160,13 @@ def _all_sections(part: Any) -> Iterator[Section]:
 
 def _layout(stored: dict[str, Any]) -> Layout:
     """Layout from the lists and dicts that JSON makes of it."""
-    shared = _sections({k: v for k, v in stored.items() if k not in ("bins", "tiles")})
-    bins = []
-    for bin in stored["bins"]:
-        blocks = bin["blocks"] and Blocks(**_sections(bin["blocks"]))
-        bins.append(BinLayout(**{**_sections(bin), "blocks": blocks}))
-    return Layout(**shared, bins=tuple(bins), tiles=Tiles(**_sections(stored["tiles"])))
+    tables: Any = stored["tables"]
+    if "stages" in tables:
+        stages = tuple(Stage(**_sections(stage)) for stage in tables["stages"])
+        tables = Levels(stages, tables["fronts"], tables["span"])
+    else:
+        tables = Tiles(**_sections(tables))
+    return Layout(stored["n"], Storage(**_sections(stored["storage"])), tables)
 
 
 def _sections(stored: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from padchol.cli._launches import launches, trips
+from padchol.cli._launches import launches
 from padchol.cli._targets import Compiler
 from padchol.cli.bench import factored, log_density
 
@@ -34,10 +34,10 @@ def figures(compiler: Compiler, A: sp.csc_array, order: str, factor_only: bool) 
     with jax.enable_x64(not tpu):
         factor, seconds = compiled(factored, shapes, a)
         found = {"n": plan.n, "nnz_L": plan.nnz_L, "compile_s": seconds}
-        found["kernels"] = launches(factor.as_text(), trips(plan))
+        found["kernels"] = launches(factor.as_text())
         found["temporary_bytes"] = factor.memory_analysis().temp_size_in_bytes
         if not factor_only:
             gradient = jax.value_and_grad(log_density, argnums=1)
             program, found["compile_value_and_grad_s"] = compiled(gradient, shapes, a, y)
-            found["kernels_value_and_grad"] = launches(program.as_text(), trips(plan))
+            found["kernels_value_and_grad"] = launches(program.as_text())
     return found

@@ -1,17 +1,14 @@
 """Kernels that a compiled program launches: operations of its text, loops times their trips.
 
-XLA for GPUs says the trips of some loops, and for TPUs of none. `numeric` gives its loops names:
-`8_trips`, or one by which the plan tells the trips. XLA's own, which scatters and gathers become on
-a TPU, count up from zero to a constant.
+XLA for GPUs says the trips of its loops, and for TPUs of none: there loops count up from zero to a
+constant. The only loop of `numeric` whose length nobody can know repeats a factorisation that has
+failed; by its name, `1_trips`, it is counted once.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-
-from padchol.plan import Plan
-from padchol.symbolic.unfold import read
 
 NOTHING = {
     "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "opt-barrier",
@@ -20,7 +17,7 @@ NOTHING = {
 CALLED = re.compile(r"(?:to_apply|true_computation|false_computation)=%([\w.\-]+)")
 BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 KNOWN = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
-SCOPE = re.compile(r'op_name="[^"]*/(rounds|(?:chunks|tiles)_of_bin_\d+|\d+_trips)/while"')
+SCOPE = re.compile(r'op_name="[^"]*/(\d+)_trips/while"')
 BOUND = re.compile(r"ROOT .* compare\(%[\w.\-]+, %([\w.\-]+)\), direction=LT")
 CONSTANT = re.compile(r"%([\w.\-]+) = s32\[\]\S* constant\((\d+)\)")
 
@@ -34,42 +31,31 @@ class _Computation:
     loops: list[tuple[str, str, str]] = field(default_factory=list)  # condition, body, its line
 
 
-def trips(plan: Plan) -> dict[str, int]:
-    """Trips of the named loops in one sweep."""
-    found = {"rounds": plan.layout.rounds}
-    for bin in plan.layout.bins:
-        found[f"chunks_of_bin_{bin.index}"] = bin.chunks
-        if bin.blocks is not None:
-            found[f"tiles_of_bin_{bin.index}"] = int(read(plan.table, bin.blocks.ptr)[-1])
-    return found
-
-
-def launches(text: str, named: dict[str, int]) -> int:
+def launches(text: str) -> int:
     """Kernels launched by one run of a program. `ValueError` for a loop of unknown length."""
     computations, entry = _computations(text)
 
-    def count(name: str, times: int, sweeps: int) -> int:
-        """In `times` runs of a computation, within so many sweeps."""
+    def count(name: str, times: int) -> int:
+        """In so many runs of a computation; a loop's condition runs once more than its body."""
         here = computations[name]
-        total = here.launches * times + sum(count(x, times, sweeps) for x in here.calls)
+        total = here.launches * times + sum(count(x, times) for x in here.calls)
         for condition, body, line in here.loops:
-            scope, known = SCOPE.search(line), KNOWN.search(line)
-            if scope and scope[1] == "rounds":
-                sweeps = times
-            if scope and scope[1] in named:
-                inside = sweeps * named[scope[1]]
-            elif scope:
-                inside = times * int(scope[1].split("_")[0])
-            elif known:
-                inside = times * int(known[1])
-            elif (bound := computations[condition].bound) is not None:
-                inside = times * bound
-            else:
-                raise ValueError(f"expected loops of known length; got {line.strip()[:200]}")
-            total += count(body, inside, sweeps) + count(condition, inside + times, sweeps)
+            inside = times * _trips(line, computations[condition].bound)
+            total += count(body, inside) + count(condition, inside + times)
         return total
 
-    return count(entry, 1, 1)
+    return count(entry, 1)
+
+
+def _trips(line: str, bound: int | None) -> int:
+    """Of the loop in this line, whose counter ends at `bound` where that is known."""
+    if scope := SCOPE.search(line):
+        return int(scope[1])
+    if known := KNOWN.search(line):
+        return int(known[1])
+    if bound is None:
+        raise ValueError(f"expected loops of known length; got {line.strip()[:200]}")
+    return bound
 
 
 def _computations(text: str) -> tuple[dict[str, _Computation], str]:

@@ -112,7 +112,7 @@ class Operation(JAXOp):
 
     def _sizes(self) -> dict[str, int]:
         layout = self.plan.layout
-        return {"n": layout.n, "d": layout.n, "k": self.plan.nnz, "p": layout.tiles.panels}
+        return {"n": layout.n, "d": layout.n, "k": self.plan.nnz, "p": layout.storage.panels}
 
     def infer_shape(self, fgraph: Any, node: Apply, shapes: list) -> list:
         columns = next((s[1] for s in shapes if len(s) == 2), None)

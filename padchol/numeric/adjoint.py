@@ -11,45 +11,50 @@ symmetric pair). Smith (1995), J. Comp. Graph. Stat. 4(2), 134-147; by blocks Mu
 from __future__ import annotations
 
 import jax.numpy as jnp
-import numpy as np
 
-from padchol.numeric.dense import lower, symmetric, t_times, times
+from padchol.numeric.dense import inverse, lower, symmetric, t_times, times, times_t
 from padchol.numeric.factorise import Panels, unpack
 from padchol.numeric.fronts import Routine, apply
 from padchol.numeric.tiled import adjoint
 from padchol.plan import Plan
-from padchol.symbolic.layout import BinLayout
+from padchol.symbolic.layout import Stage
 
 
-def adjoint_front(bin: BinLayout, args: tuple, below):
+def adjoint_front(stage: Stage, args: tuple, below):
     """Panels of L_bar become panels of A_bar."""
     panel, finished = args
-    L11, inverse, inverse_t, L21 = unpack(finished)
-    V = symmetric(below) * (1 + np.eye(bin.M, dtype=below.dtype))
-    L21_bar = panel[:, bin.W :] - times(V, L21)
-    phi = t_times(L11, lower(panel[:, : bin.W])) - t_times(L21_bar, L21)
-    A11_bar = times(times(inverse_t, symmetric(phi)), inverse)
-    halved = 1 - np.eye(bin.W, dtype=panel.dtype) / 2
-    return jnp.concatenate([A11_bar * halved, times(L21_bar, inverse)], 1)
+    L11, L21 = unpack(finished)
+    inverse_L = inverse(L11)
+    V = below * (1 + jnp.eye(stage.M, dtype=below.dtype))
+    L21_bar = panel[:, stage.W :] - times(V, L21)
+    phi = t_times(L11, lower(panel[:, : stage.W])) - t_times(L21_bar, L21)
+    A11_bar = t_times(inverse_L, times(symmetric(phi), inverse_L))
+    halved = 1 - jnp.eye(stage.W, dtype=panel.dtype) / 2
+    return jnp.concatenate([A11_bar * halved, times(L21_bar, inverse_L)], 1)
 
 
-def outer_front(bin: BinLayout, args: tuple, below):
+def outer_front(stage: Stage, args: tuple, below):
     """The panel, less z y^T."""
-    del bin, below
+    del stage, below
     panel, y, z, z_below = args
-    z = jnp.concatenate([z, z_below], 1)
-    return panel - jnp.einsum("cik,cjk->cij", z, y)
+    return panel - times_t(jnp.concatenate([z, z_below], 1), y)
 
 
 ADJOINT = Routine(adjoint_front, adjoint.adjoint, adjoint.scratch, False, "panel", ("panel",))
 OUTER = Routine(
-    outer_front, adjoint.outer, adjoint.outer_scratch, False, "panel", ("pivots", "pivots", "rows")
+    outer_front,
+    adjoint.outer,
+    adjoint.outer_scratch,
+    False,
+    "panel",
+    ("pivots", "pivots", "rows"),
+    alone=True,
 )
 
 
 def outer(plan: Plan, y, z) -> Panels:
     """-z y^T on the pattern of L, from two pivot storages: the gradient of -z^T L y."""
-    empty = jnp.zeros(plan.layout.tiles.panels, y.dtype)
+    empty = jnp.zeros(plan.layout.storage.panels, y.dtype)
     return apply(OUTER, plan, empty, y, z, z)
 
 

@@ -4,8 +4,8 @@ Notation, for one front (Liu 1992, SIAM Review 34(1), 82-109)
     F11, F21 (D, W)          its panel: values of A plus what its descendants have handed up
     L11, L21                 the pivot columns of L:  F11 = L11 L11^T,  L21 = F21 L11^-T
     U (M, M)                 the update handed to its ancestors:  -L21 L21^T
-A finished panel holds L11 and L21, and above the diagonal of L11 the transpose of L11^-1, whose
-diagonal is that of L11 inverted: nothing else is kept.
+A finished panel holds L11 and L21; on tiles, above the diagonal of L11 the transpose of L11^-1 as
+well, whose diagonal is that of L11 inverted.
 """
 
 from __future__ import annotations
@@ -15,64 +15,89 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.core import ShapedArray
 from jaxtyping import Array, Bool, Float, Int
 
-from padchol.numeric.dense import (
-    cholesky_and_inverse,
-    diagonals,
-    lower,
-    lower_times_t,
-    strictly_upper,
-    times_t,
-)
+from padchol.numeric.dense import cholesky, lower, solve, times_t, transposed
 from padchol.numeric.fronts import Routine, apply
 from padchol.numeric.members import Computation, call
 from padchol.numeric.tiled import factor
 from padchol.numeric.values import section, to_panels
 from padchol.plan import Plan
-from padchol.symbolic.layout import BinLayout
+from padchol.symbolic.layout import Stage
 
 Panels = Float[Array, " panels"]  # L in the plan's panel storage
 
 
-def pack(L11, inverse, L21):
-    """A finished panel (C, D, W)."""
-    pivots = lower(L11) + strictly_upper(jnp.swapaxes(inverse, 1, 2))
-    return jnp.concatenate([pivots, L21], 1)
-
-
 def unpack(panel: Float[Array, "C D W"]):
-    """L11, L11^-1, L11^-T and L21 of a finished panel.
-
-    Both inverses, because a product with a transposed first factor is slow under XLA on CPU.
-    """
+    """L11 and L21 of finished panels."""
     W = panel.shape[2]
-    pivots = panel[:, :W]
-    scale = jnp.where(np.eye(W, dtype=bool), 1 / diagonals(pivots), 0)
-    above = strictly_upper(pivots)
-    return lower(pivots), jnp.swapaxes(above, 1, 2) + scale, above + scale, panel[:, W:]
+    return lower(panel[:, :W]), panel[:, W:]
 
 
-def cholesky_front(bin: BinLayout, args: tuple):
-    """Factor one chunk of fronts."""
+def cholesky_front(stage: Stage, args: tuple):
+    """Factor one batch of supernodes."""
     (panel,) = args
-    L11, inverse = cholesky_and_inverse(panel[:, : bin.W])
-    L21 = times_t(panel[:, bin.W :], inverse)
-    # The sign goes to the smaller matrix: a pass over the update is a sixth of a front's time.
-    return pack(L11, inverse, L21), lower_times_t(-L21, L21)
+    L11 = cholesky(panel[:, : stage.W])
+    L21 = transposed(solve(L11, transposed(panel[:, stage.W :])))
+    return jnp.concatenate([L11, L21], 1), -times_t(L21, L21)
 
 
 CHOLESKY = Routine(cholesky_front, factor.cholesky, factor.scratch, True, "panel")
 
 
 def _factor(plan: Plan, a: Array) -> tuple[Panels, Array]:
+    if plan.layout.in_levels and plan.n:
+        return _located(plan, a)
     panels = factored(plan, a)
     return panels, diagonal(plan, panels)
 
 
+def _located(plan: Plan, a: Array) -> tuple[Panels, Array]:
+    """L and its diagonal, which is NaN at the first pivot that fails, and 1 where L is then NaN.
+
+    Accelerators tell only which supernode fails. Which pivot, a bisection on the leading minors
+    tells, to which every pivot before the first that fails belongs: log2(W) factorisations more,
+    and one that goes up to it; none where nothing fails.
+    """
+    n = plan.n
+    place = jnp.zeros(n, np.int32).at[plan.perm].set(np.arange(n, dtype=np.int32))
+    last = jnp.maximum(place[plan.rows], place[plan.cols])
+    diagonal_value = plan.rows == plan.cols
+
+    def attempt(state):
+        low, high, _, _ = state
+        first, found = high == n, low == high
+        end = jnp.where(first | found, high, (low + high) // 2)  # pivots behind it are left out
+        large = jnp.where(jnp.isfinite(a), jnp.abs(a), 1).max() / jnp.finfo(a.dtype).eps
+        kept = jnp.where(last <= end, a, diagonal_value.astype(a.dtype))
+        kept = jnp.where(found & diagonal_value & (last == end), large, kept)
+        panels = factored(plan, kept)
+        pivots = diagonal(plan, panels)
+        broken = jnp.min(jnp.where(_fails(pivots), np.arange(n, dtype=np.int32), n))
+        wrong = broken < n
+        after_first = (broken, jnp.minimum(broken + plan.layout.levels.span, n) - 1)
+        low, high = (
+            jnp.where(first, one, jnp.where(found, -1, other))
+            for one, other in zip(
+                after_first,
+                (jnp.where(wrong, low, end + 1), jnp.where(wrong, end, high)),
+                strict=True,
+            )
+        )
+        low, high = (jnp.where(first & ~wrong, -1, x) for x in (low, high))
+        named = jnp.where(found, jnp.where(np.arange(n) == end, jnp.nan, 1), pivots)
+        return low, high, panels, named.astype(a.dtype)
+
+    empty = jnp.zeros(plan.layout.storage.panels, a.dtype)
+    start = (np.int32(0), np.int32(n), empty, jnp.zeros(n, a.dtype))
+    with jax.named_scope("1_trips"):
+        return lax.while_loop(lambda state: state[0] >= 0, attempt, start)[2:]
+
+
 def _shapes(plan: Plan, a: Any) -> list[ShapedArray]:
-    return [ShapedArray((size,), a.dtype) for size in (plan.layout.tiles.panels, plan.n)]
+    return [ShapedArray((size,), a.dtype) for size in (plan.layout.storage.panels, plan.n)]
 
 
 FACTOR = Computation(_factor, _shapes)
@@ -101,7 +126,11 @@ def first_failure(plan: Plan, pivots: Float[Array, " n"]) -> Int[Array, ""]:
     """
     if plan.n == 0:
         return jnp.zeros((), jnp.int32)
-    return first_of(plan, ~((pivots > 0) & jnp.isfinite(pivots)))
+    return first_of(plan, _fails(pivots))
+
+
+def _fails(pivots):
+    return ~((pivots > 0) & jnp.isfinite(pivots))
 
 
 def first_of(plan: Plan, failed: Bool[Array, " n"]) -> Int[Array, ""]:
@@ -114,4 +143,4 @@ def first_of(plan: Plan, failed: Bool[Array, " n"]) -> Int[Array, ""]:
 
 def diagonal(plan: Plan, panels: Panels) -> Float[Array, " n"]:
     """diag(L), in the plan's order."""
-    return panels.at[section(plan.table, plan.layout.tiles.diagonal)].get(mode="promise_in_bounds")
+    return panels.at[section(plan.table, plan.layout.storage.diagonal)].get(mode="promise_in_bounds")

@@ -26,7 +26,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad
 
 from padchol.numeric.devices import alike, results
-from padchol.numeric.members import axes_of, register_lowerings
+from padchol.numeric.members import axes_of, one_by_one, register_lowering
 from padchol.numeric.primitives import (
     as_columns,
     compile_eager_calls,
@@ -98,7 +98,7 @@ def partial(form: Form, plan: Plan, a, panels, vectors: Sequence = (), out: int 
     return what.bind(tables, jax.lax.stop_gradient(panels), a, (), vectors)
 
 
-def _compute(*operands, what: Partial, one_by_one: Callable[[Plan], bool]):
+def _compute(*operands, what: Partial):
     tables = operands[: what.plan.num_leaves]
     plan = jax.tree.unflatten(what.plan, tables)
 
@@ -141,7 +141,7 @@ def _shape(operands, what: Partial) -> tuple[int, ...]:
 
 
 compile_eager_calls(form_p)
-register_lowerings(form_p, _compute, _axes)
+register_lowering(form_p, _compute, _axes)
 
 
 @form_p.def_abstract_eval

@@ -1,7 +1,7 @@
-"""A routine on all fronts: one by one, in tiles, on a CPU; in chunks of padded fronts elsewhere.
+"""A routine on all supernodes, by the engine that the plan is made for.
 
-Both forms have the same storages, those of `symbolic.tiles`, and both are loops that JAX can
-differentiate forwards. So the tangent of a routine is a primitive of its own kind, which holds the
+Tiles take them one by one, levels in padded batches. Both are loops that JAX can differentiate
+forwards. So the tangent of a routine is a primitive of its own kind, which holds the
 function and how often, and in which operands, it was differentiated. Reverse mode does not come
 here: see `numeric.forms`.
 """
@@ -19,7 +19,7 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, mlir
 
-from padchol.numeric.chunks import from_chunks, to_chunks
+from padchol.numeric import levels
 from padchol.numeric.primitives import (
     as_columns,
     compile_eager_calls,
@@ -29,12 +29,10 @@ from padchol.numeric.primitives import (
     register_batch,
 )
 from padchol.numeric.sweep import Kernel, Sweep
-from padchol.numeric.sweep import run as run_chunks
 from padchol.numeric.tiled.run import run as run_tiled
 from padchol.plan import Plan
 from padchol.symbolic.layout import Kind
 
-TILED = True  # False: in chunks on a CPU, too, where the plan has them
 MEANT_FOR_CPU = (
     "this plan was analysed for a CPU: elsewhere its fronts are taken one by one, which is slow. "
     "Pass device='gpu' or device='tpu' to padchol.analyze"
@@ -48,30 +46,33 @@ fronts_p.multiple_results = True
 class Routine:
     """A sweep in two forms.
 
-    chunk             its kernel on a chunk of padded fronts, see `sweep`
+    batch             its kernel on a batch of padded supernodes, see `levels`
     tiled, scratch    its kernel on one front, see `tiled.fronts`, and the arrays it works in
     The other fields are those of `sweep.Sweep`.
     """
 
-    chunk: Kernel
+    batch: Kernel
     tiled: Callable
     scratch: Callable
     up: bool
     node: Kind
     takes: tuple[Kind, ...] = ()
+    alone: bool = False
 
 
 @dataclass(frozen=True)
 class Derivative:
     """What the primitive runs: a routine, differentiated once for each of `moved`.
 
-    spec     the sweep, in chunks
+    spec     the sweep
     moved    for each differentiation, which of the operands so far have a tangent; those follow
+    has      of each batch axis, outermost first, whether the storage and each leaf have it
     """
 
     spec: Sweep
     routine: Routine
     moved: tuple[tuple[bool, ...], ...] = ()
+    has: tuple[tuple[bool, ...], ...] = ()
 
     @property
     def bases(self) -> tuple[int, ...]:
@@ -119,56 +120,42 @@ def described(routine: Routine, plan: Plan, storage: jax.Array, *leaves: jax.Arr
     columns = [x.shape[-1] for x, kind in zip(operands, kinds, strict=True) if kind != "panel"]
     spec = Sweep(
         plan.layout,
-        routine.chunk,
+        routine.batch,
         routine.up,
         routine.node,
         k=columns[0] if columns else 1,
         takes=routine.takes,
-        batched=((),) * len(leaves),
+        alone=routine.alone,
     )
     return Derivative(spec, routine)
 
 
-def _in_chunks(table, *operands, what: Derivative):
-    spec = what.spec
+def _run(table, *operands, what: Derivative):
+    """On one matrix, or on a batch of them."""
+    if not what.spec.layout.in_levels:
+        f = functools.partial(_in_tiles, what=replace(what, has=()))
+    else:
+        f = functools.partial(_in_levels, what=what)
+    has = [[mask[base] for base in what.bases] for mask in what.has]
+    return over_axes(functools.partial(f, table), has, not what.spec.layout.in_levels)(*operands)
 
-    def whole(table, *operands):
-        stored = [
-            to_chunks(spec.layout, table, kind, x)
-            for kind, x in zip(spec.kinds, operands, strict=True)
-        ]
-        found = run_chunks(spec, table, stored[0], stored[1:])
-        return (from_chunks(spec.layout, table, spec.node, found),)
+
+def _in_levels(table, *operands, what: Derivative):
+    def whole(table, storage, *leaves):
+        return (levels.run(what.spec, table, storage, leaves),)
 
     return what.of(whole)(jnp.asarray(table), *operands)
 
 
 def _in_tiles(table, *operands, what: Derivative):
     spec, routine = what.spec, what.routine
-    if spec.layout.bins and not TILED:
-        return _in_chunks(table, *operands, what=what)
-    if spec.lead:
-        return _one_by_one(table, operands, what)
     return run_tiled(spec, routine.tiled, routine.scratch, what.bases, what.of, table, operands)
 
 
-def _one_by_one(table, operands: Sequence, what: Derivative):
-    """Members of a batch follow one another."""
-    spec = what.spec
-    has = [
-        [base == 0 or spec.batched[base - 1][axis] for base in what.bases]
-        for axis in range(len(spec.lead))
-    ]
-    inner = replace(what, spec=replace(spec, lead=(), batched=((),) * len(spec.takes)))
-    one = functools.partial(_in_tiles, table, what=inner)
-    return over_axes(one, has, True)(*operands)
-
-
 def _elsewhere(table, *operands, what: Derivative):
-    if what.spec.layout.bins:
-        return _in_chunks(table, *operands, what=what)
-    warnings.warn(MEANT_FOR_CPU, stacklevel=2)
-    return _in_tiles(table, *operands, what=what)
+    if not what.spec.layout.in_levels:
+        warnings.warn(MEANT_FOR_CPU, stacklevel=2)
+    return _run(table, *operands, what=what)
 
 
 compile_eager_calls(fronts_p)
@@ -180,7 +167,7 @@ def _abstract(table, storage, *others, what: Derivative):
 
 
 mlir.register_lowering(fronts_p, mlir.lower_fun(_elsewhere, multiple_results=True))
-mlir.register_lowering(fronts_p, mlir.lower_fun(_in_tiles, multiple_results=True), platform="cpu")
+mlir.register_lowering(fronts_p, mlir.lower_fun(_run, multiple_results=True), platform="cpu")
 
 
 def _jvp(primals, tangents, *, what: Derivative):
@@ -200,16 +187,15 @@ def _batch(operands, dims, *, what: Derivative):
     size = next(x.shape[d] for x, d in zip(operands, dims, strict=True) if d is not None)
     spec, bases = what.spec, what.bases
     mapped = {base for base, d in zip(bases, dims, strict=True) if d is not None}
-    if not spec.lead and spec.node != "panel" and mapped == {0}:
+    if not what.has and spec.node != "panel" and mapped == {0}:
         return _batch_columns(table, operands, dims, what, size)
     mapped.add(0)
     operands = [
         front_axis(x, d, size) if base in mapped else x
         for x, d, base in zip(operands, dims, bases, strict=True)
     ]
-    batched = tuple((1 + i in mapped, *mask) for i, mask in enumerate(spec.batched))
-    spec = replace(spec, lead=(size, *spec.lead), batched=batched)
-    out = fronts_p.bind(table, *operands, what=replace(what, spec=spec))
+    mask = tuple(base in mapped for base in range(1 + len(spec.takes)))
+    out = fronts_p.bind(table, *operands, what=replace(what, has=(mask, *what.has)))
     return out, [0] * len(out)
 
 

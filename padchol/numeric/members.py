@@ -2,8 +2,8 @@
 
 A vmap batches operation by operation, so that the panels of all members go through memory once for
 each. Taken one by one a member stays in the cache, and panels that nobody asked for are never
-stored: 1.4 to 1.8 times as fast at 2D 30^2 to 100^2 (tests/bench/NOTES.md, experiment 24). Where
-fronts are taken in chunks, members are folded into these instead: see `sweep`.
+stored: 1.4 to 1.8 times as fast at 2D 30^2 to 100^2 (tests/bench/NOTES.md, experiment 24). Plans
+for accelerators fold members into their trips instead: see `levels`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, mlir
 
-from padchol.numeric import fronts
 from padchol.numeric.devices import alike, knows_devices, lowering, results
 from padchol.numeric.primitives import (
     as_columns,
@@ -73,22 +72,16 @@ def call(computation: Computation, plan: Plan, *arrays: jax.Array) -> Sequence[j
     return members_p.bind(*tables, *alike(*given), what=Batch(computation, tree))
 
 
-def elsewhere(plan: Plan) -> bool:
-    """Whether members follow one another on other devices: where there are no chunks."""
-    return not plan.layout.bins
+def one_by_one(plan: Plan) -> bool:
+    """Whether members follow one another."""
+    return not plan.layout.in_levels
 
 
-def on_cpu(plan: Plan) -> bool:
-    return fronts.TILED or elsewhere(plan)
-
-
-def register_lowerings(primitive: Primitive, compute: Callable, axes: Callable) -> None:
-    """compute(*operands, one_by_one: of a plan, **parameters): for CPUs, and elsewhere; axes: the
-    batch axes of operands and results, see `devices.lowering`."""
+def register_lowering(primitive: Primitive, compute: Callable, axes: Callable) -> None:
+    """compute(*operands, **parameters); axes: the batch axes of operands and results, see
+    `devices.lowering`."""
     knows_devices(primitive)
-    for one_by_one, platform in ((elsewhere, None), (on_cpu, "cpu")):
-        rule = lowering(partial(compute, one_by_one=one_by_one), axes)
-        mlir.register_lowering(primitive, rule, platform=platform)
+    mlir.register_lowering(primitive, lowering(compute, axes))
 
 
 def axes_of(lead: Sequence[int], ndim: int, columns: bool = False) -> tuple:
@@ -105,7 +98,7 @@ def _split(operands: Sequence, what: Batch) -> tuple[Plan, Sequence]:
     return jax.tree.unflatten(what.plan, operands[:tables]), operands[tables:]
 
 
-def _compute(*operands, what: Batch, one_by_one: Callable[[Plan], bool]):
+def _compute(*operands, what: Batch):
     plan, arrays = _split(operands, what)
     return over_axes(partial(what.computation.f, plan), what.has, one_by_one(plan))(*arrays)
 
@@ -130,7 +123,7 @@ def _results(operands, what: Batch) -> list[ShapedArray]:
 
 
 compile_eager_calls(members_p)
-register_lowerings(members_p, _compute, _axes)
+register_lowering(members_p, _compute, _axes)
 
 
 @members_p.def_abstract_eval

@@ -26,8 +26,8 @@ def _weighted(plan: Plan, a: Array, panels: Panels | None, vectors: Sequence, ou
     if out != VALUES:
         return diagonal(plan, panels)[:, None] * vectors[1 - out]
     b, c = vectors
-    at = section(plan.table, plan.layout.tiles.diagonal)
-    L_bar = jnp.zeros(plan.layout.tiles.panels, a.dtype).at[at].set(jnp.sum(b * c, 1))
+    at = section(plan.table, plan.layout.storage.diagonal)
+    L_bar = jnp.zeros(plan.layout.storage.panels, a.dtype).at[at].set(jnp.sum(b * c, 1))
     return from_panels(plan, pulled_back(plan, panels, L_bar))
 
 

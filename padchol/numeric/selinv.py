@@ -4,8 +4,6 @@ Takahashi, Fagan & Chen (1973); Erisman & Tinney (1975), CACM 18(3), 177-179; by
 Campbell & Davis (1995), Univ. Florida TR-95-021. With Z22 read from the ancestors, G = L21 L11^-1:
 
     Z21 = -Z22 G        Z11 = L11^-T L11^-1 - G^T Z21
-
-Computed transposed, because products over the last axes are the fast ones.
 """
 
 from __future__ import annotations
@@ -16,24 +14,26 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from padchol.numeric.dense import times_symmetric, times_t
+from padchol.numeric import dense
+from padchol.numeric.dense import t_times, times, times_t, transposed
 from padchol.numeric.factorise import Panels, factored, unpack
 from padchol.numeric.forms import Form, partial
 from padchol.numeric.fronts import Routine, apply
 from padchol.numeric.tiled import inverse
 from padchol.numeric.values import from_panels, pair_weights
 from padchol.plan import Plan
-from padchol.symbolic.layout import BinLayout
+from padchol.symbolic.layout import Stage
 
 
-def inverse_front(bin: BinLayout, args: tuple, below):
+def inverse_front(stage: Stage, args: tuple, below):
     """Panels of L become panels of Z."""
-    del bin
-    _, _, inverse_t, L21 = unpack(args[0])
-    G_t = times_t(inverse_t, L21)
-    Z21_t = -times_symmetric(G_t, below)
-    Z11 = times_t(inverse_t, inverse_t) - times_t(G_t, Z21_t)
-    return jnp.concatenate([Z11, jnp.swapaxes(Z21_t, 1, 2)], 1)
+    del stage
+    L11, L21 = unpack(args[0])
+    inverse_L = dense.inverse(L11)
+    G_t = t_times(inverse_L, transposed(L21))
+    Z21_t = -times(G_t, below)
+    Z11 = t_times(inverse_L, inverse_L) - times_t(G_t, Z21_t)
+    return jnp.concatenate([Z11, transposed(Z21_t)], 1)
 
 
 INVERSE = Routine(inverse_front, inverse.inverse, inverse.scratch, False, "panel")

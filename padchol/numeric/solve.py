@@ -3,8 +3,8 @@
     L y = b      up sweep:    y1 = L11^-1 b1,  and hand up  -L21 y1
     L^T x = y    down sweep:  x1 = L11^-T (y1 - L21^T x2),  x2 read below
 
-L11^-1 is applied as the stored inverse and corrected once with L11: alone it would cost backward
-error in proportion to the condition of L11 (Higham 2002, Accuracy and Stability, sec. 14.2).
+Pivots are solved by substitution: an inverse would cost backward error in proportion to the
+condition of L11 (Higham 2002, Accuracy and Stability, sec. 14.2).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from padchol.numeric.adjoint import outer, pulled_back
-from padchol.numeric.dense import t_times, times
+from padchol.numeric.dense import solve, solve_t, t_times, times
 from padchol.numeric.factorise import Panels, factored, unpack
 from padchol.numeric.forms import VALUES, Form, partial
 from padchol.numeric.fronts import Routine, apply
@@ -30,44 +30,24 @@ from padchol.numeric.values import (
     to_pivots,
 )
 from padchol.plan import Plan
-from padchol.symbolic.layout import BinLayout
+from padchol.symbolic.layout import Stage
 
 
-def forward_front(bin: BinLayout, args: tuple):
+def forward_front(stage: Stage, args: tuple):
     """b becomes y."""
-    del bin
+    del stage
     b, panel = args
-    L11, inverse, _, L21 = unpack(panel)
-    y = pivot_solve(times, L11, inverse, b)
+    L11, L21 = unpack(panel)
+    y = solve(L11, b)
     return y, -times(L21, y)
 
 
-def backward_front(bin: BinLayout, args: tuple, below):
+def backward_front(stage: Stage, args: tuple, below):
     """y becomes x."""
-    del bin
+    del stage
     y, panel = args
-    L11, _, inverse_t, L21 = unpack(panel)
-    return pivot_solve(t_times, L11, inverse_t, y - t_times(L21, below))
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def pivot_solve(product, L11, inverse, b):
-    """L11^-1 b (product: `times`) or L11^-T b (`t_times`), `inverse` the matrix applied to b."""
-    return _corrected(product, L11, inverse, b)
-
-
-@pivot_solve.defjvp
-def _pivot_solve_jvp(product, primals, tangents):
-    """dx = L11^-1 (db - dL11 x): the inverse is only a way of solving, its tangent follows."""
-    L11, inverse, _ = primals
-    d_L11, _, d_b = tangents
-    x = pivot_solve(product, *primals)
-    return x, _corrected(product, L11, inverse, d_b - product(d_L11, x))
-
-
-def _corrected(product, L11, inverse, b):
-    x = times(inverse, b)
-    return x + times(inverse, b - product(L11, x))
+    L11, L21 = unpack(panel)
+    return solve_t(L11, y - t_times(L21, below))
 
 
 FORWARD = Routine(forward_front, triangular.forward, triangular.scratch, True, "pivots", ("panel",))

@@ -16,7 +16,10 @@ from jaxtyping import Array, Float, Int
 
 from padchol.plan import Plan
 from padchol.symbolic import pattern as patterns
-from padchol.symbolic.layout import Section
+from padchol.symbolic.layout import INT32_MAX, Section
+
+
+PIECE = 8_192  # addresses of one scatter on a TPU (experiment 34)
 
 
 def section(table: Any, where: Section):
@@ -32,27 +35,30 @@ def structured_copy(plan: Plan, a: Float[Array, " nnz"]) -> Float[Array, " nnz_L
     """
     a = check_values(plan, a)
     places = jnp.asarray(plan.copy_places)
-    return _put(jnp.zeros(plan.nnz_L, a.dtype), places, a)
+    return _put(plan, jnp.zeros(plan.nnz_L, a.dtype), places, a)
 
 
 def to_panels(plan: Plan, a: Float[Array, " nnz"], pivots: float = 0) -> Float[Array, " panels"]:
     """The values of A in the panel storage, with `pivots` as the diagonal of padded pivots."""
-    padded = jnp.zeros(plan.layout.tiles.panels, a.dtype)
-    if pivots:  # the table is filled up with zeros: trash
-        unit = section(plan.table, plan.layout.tiles.unit)
-        padded = padded.at[unit].set(pivots, mode="promise_in_bounds")
-    return _put(padded, section(plan.table, plan.layout.tiles.value), a)
+    padded = jnp.zeros(plan.layout.storage.panels, a.dtype)
+    if pivots:
+        unit = section(plan.table, plan.layout.storage.unit)
+        if plan.layout.in_levels:
+            padded = _put(plan, padded, unit, pivots)
+        else:  # filled up with zeros: trash
+            padded = padded.at[unit].set(pivots, mode="promise_in_bounds")
+    return _put(plan, padded, section(plan.table, plan.layout.storage.value), a)
 
 
 def from_panels(plan: Plan, panels: Float[Array, " panels"]) -> Float[Array, " nnz"]:
     """The entries of the panel storage at the canonical positions: the adjoint of `to_panels`."""
-    return panels.at[section(plan.table, plan.layout.tiles.value)].get(**_UNIQUE)
+    return panels.at[section(plan.table, plan.layout.storage.value)].get(**_UNIQUE)
 
 
 def to_pivots(plan: Plan, v: Float[Array, "n k"], users: bool = False) -> Float[Array, "rows k"]:
     """A vector in the plan's order, or the user's, in the pivot storage."""
-    empty = jnp.zeros((plan.layout.tiles.pivots, v.shape[1]), v.dtype)
-    return _put(empty, _locations(plan, users), v)
+    empty = jnp.zeros((plan.layout.storage.pivots, v.shape[1]), v.dtype)
+    return _put(plan, empty, _locations(plan, users), v)
 
 
 def from_pivots(
@@ -63,8 +69,8 @@ def from_pivots(
 
 
 def _locations(plan: Plan, users: bool) -> Int[Array, " n"]:
-    tiles = plan.layout.tiles
-    return section(plan.table, tiles.user if users else tiles.location)
+    storage = plan.layout.storage
+    return section(plan.table, storage.user if users else storage.location)
 
 
 def permute(plan: Plan, b: Float[Array, "n k"]) -> Float[Array, "n k"]:
@@ -74,15 +80,34 @@ def permute(plan: Plan, b: Float[Array, "n k"]) -> Float[Array, "n k"]:
 
 def unpermute(plan: Plan, b: Float[Array, "n k"]) -> Float[Array, "n k"]:
     """P^T b: from the plan's order to the user's."""
-    return _put(jnp.zeros_like(b), jnp.asarray(plan.perm), b)
+    return _put(plan, jnp.zeros_like(b), jnp.asarray(plan.perm), b)
 
 
 _UNIQUE: Any = {"mode": "promise_in_bounds", "unique_indices": True}  # proved by symbolic.tables
 
 
-def _put(target: Array, at: Array, values: Any) -> Array:
+def _put(plan: Plan, target: Array, at: Array, values: Any) -> Array:
     """`values` at distinct addresses."""
-    return target.at[at].set(values, **_UNIQUE)
+    if not plan.layout.in_levels or not at.size:
+        return target.at[at].set(values, **_UNIQUE)
+    values = jnp.broadcast_to(values, (*at.shape, *target.shape[1:])).astype(target.dtype)
+    whole = lambda target, at, values: target.at[at].set(values, **_UNIQUE)
+    return lax.platform_dependent(target, at, values, tpu=_put_in_pieces, default=whole)
+
+
+def _put_in_pieces(target: Array, at: Array, values: Array) -> Array:
+    """XLA for TPUs sorts the addresses, and takes the longer to compile the more they are (tests/
+    bench/NOTES.md, experiment 34)."""
+    count = -(-at.size // PIECE)
+    fill = count * PIECE - at.size
+    at = jnp.pad(at, (0, fill), constant_values=INT32_MAX).reshape(count, PIECE)
+    values = jnp.pad(values, ((0, fill), *[(0, 0)] * (values.ndim - 1)))
+    values = values.reshape(count, PIECE, *values.shape[1:])
+
+    def put(i, target):
+        return target.at[at[i]].set(values[i], mode="drop", unique_indices=True)
+
+    return lax.fori_loop(0, count, put, target)
 
 
 def add_diagonal(plan: Plan, a: Any, d: Any) -> Float[Array, " nnz"]:

@@ -1,21 +1,21 @@
-"""The cost model: nanoseconds of padded fronts and of steps.
+"""The cost model: nanoseconds of a factorisation, by the engine that runs it.
 
-Every constant was measured on 2 cores of an AVX-512 server, float64, jaxlib 0.10.2
-(tests/bench/NOTES.md says how); only their ratios matter to a plan.
+Only the ratios of prices matter to a plan. Those of the CPU were measured on 2 cores of an AVX-512
+server, float64, jaxlib 0.10.2 (tests/bench/NOTES.md says how). Those of accelerators follow from
+published figures until `python -m padchol fit` has measured them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from padchol.symbolic.layout import BLOCK, rounded
+from padchol.symbolic.layout import rounded
 
-# Padded sizes a front may have: multiples of 4 (half a cache line of doubles) while small, and
-# steps that grow with the size, so that the candidates for bins stay few.
-SIZES = np.r_[0:32:4, 32:64:8, 64:128:16, 128:256:32, 256:512:64, 512:1024:128, 1024:2048:256]
+# Padded sizes a supernode may have on an accelerator: whole runs of 8, in steps that grow.
+SIZES = np.r_[0:64:8, 64:128:16, 128:256:32, 256:512:64, 512:1024:128, 1024:2048:256]
 LARGE = 512  # step beyond the list
 
 
@@ -27,70 +27,100 @@ def padded(size: np.ndarray | int) -> np.ndarray:
 
 
 def padded_shape(w: np.ndarray | int, m: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
-    """The smallest padded front of w pivots and m rows below: none, or at least a block of them."""
-    return padded(w), np.where(np.asarray(m) > 0, np.maximum(padded(m), BLOCK), 0)
+    """The smallest padded shape of w pivots and m rows below."""
+    return padded(w), padded(m)
 
 
 def front_flops(W: np.ndarray, M: np.ndarray) -> np.ndarray:
-    """Flops of one padded front as they are done: both triangles, and the inverse of the pivots."""
+    """Flops of one supernode as they are done: both triangles, and the inverse of the pivots."""
     return 2 * W**3 + 2 * W * W * M + 2 * W * M * M
 
 
 @dataclass(frozen=True)
 class CostModel:
-    """Prices in nanoseconds: of fronts in exact sizes, as a CPU takes them, then of chunks."""
+    """Prices in nanoseconds.
 
-    chunks: bool = False  # by which of them fronts are merged and orderings chosen
+    Of tiles, supernodes in exact sizes one by one, as a CPU takes them; then of levels, batches of
+    padded supernodes, as accelerators take them (`levels`: which of the two the plan is for).
+    """
+
+    levels: bool = False
     per_tiled_front: float = 300.0  # its tables and loops, in a factorisation and a gradient (21)
     per_tiled_entry: float = 2.0  # each of the w (w + m) entries of a panel: in, out, and in solves
     per_tiled_moved: float = 1.4  # each of the m^2 entries of an update, of which half are moved
     tiled_flops: float = 10.0  # per ns
-    per_front: float = 30.0  # index tables, loop share of one front
-    per_column_block: float = 30.0  # eliminating 8 columns of one matrix in a batch
-    per_entry: float = 8.5  # zeroing, reading, writing: each of the D W entries of a panel
-    per_update: float = 0.1  # writing and reading one of the M^2 entries of an update
-    per_moved: float = 3.5  # extend-add in blocks: one of the M^2 / 2 entries of a triangle
-    per_single: float = 1.5  # extend-add of small updates: one of the entries of their triangles
-    flops: float = 110.0  # GEMM flops per ns
-    per_step: float = 300.0  # one trip of a chunk loop
-    per_step_block: float = 2_300.0  # and per 8 pivot columns in it: kernel launches in sequence
-    per_loop: float = 1_000.0  # one empty chunk loop: a bin in a round
-    chunk_entries: int = 32_768  # entries of one chunk of fronts: a quarter of a megabyte
-    entries_up_to: int = 12  # rows of updates that move entry by entry (experiment 18)
-    widest: int = 256  # pivot columns of a front; wider supernodes are cut into chains
+    per_launch: float = 4_000.0  # of a kernel; 3 to 5 us on an H100
+    per_place: float = 200.0  # one supernode of a batch, whatever its size
+    bytes: float = 1_500.0  # per ns; half of what an H100 SXM has: 3,350
+    batched_flops: float = 3_400.0  # per ns; a tenth of what an H100 SXM has in float64: 34,000
+    entry_bytes: int = 8
+    stages: int = 6  # shapes; each is compiled by itself, 2 s for a value and gradient (34)
+    places: int = 4_096  # supernodes of a trip at most
+    widest: int = 256  # pivot columns of a supernode; wider ones are cut into chains
 
-    def front(self, W: np.ndarray, M: np.ndarray) -> np.ndarray:
-        """One padded front, its share of a batched step; without the move of its update."""
+    @classmethod
+    def cpu(cls) -> CostModel:
+        """Supernodes one by one, as measured."""
+        return cls()
+
+    @classmethod
+    def gpu(cls) -> CostModel:
+        """Levels on an H100 SXM in float64: NVIDIA H100 Tensor Core GPU Architecture (2022),
+        table 2; the shares of its figures that small batches reach are estimates."""
+        return cls(levels=True)
+
+    @classmethod
+    def tpu(cls) -> CostModel:
+        """Levels on a TPU v5e in float32: 197 Tflop/s in bfloat16, of which a product in float32
+        takes six, and 819 GB/s (Google Cloud, TPU v5e); shares reached as estimated for a GPU."""
+        return cls(
+            levels=True,
+            per_launch=1_500.0,
+            bytes=400.0,
+            batched_flops=3_300.0,
+            entry_bytes=4,
+            stages=3,  # 5 s each (34)
+            places=8,  # XLA writes the products of a batch out one by one (34)
+            widest=128,  # XLA's Cholesky factorisation goes by blocks of 128 (34)
+        )
+
+    @classmethod
+    def of(cls, platform: str) -> CostModel:
+        """That of a platform; any accelerator but a TPU is taken for a GPU."""
+        return {"cpu": cls.cpu, "tpu": cls.tpu}.get(platform, cls.gpu)()
+
+    def on(self, platform: str) -> CostModel:
+        """These prices, for the engine of that platform."""
+        return replace(self, levels=platform != "cpu")
+
+    @property
+    def trip(self) -> float:
+        """What a trip of a factorisation costs besides its supernodes."""
+        return KERNELS * self.per_launch
+
+    def padded(self, W: np.ndarray, M: np.ndarray) -> np.ndarray:
+        """One padded supernode as a part of a batch: its panel goes in and out, its front is read,
+        its update is made, and added entry by entry."""
         W, M = np.asarray(W, float), np.asarray(M, float)
-        arithmetic = self.per_column_block * W / 8 + front_flops(W, M) / self.flops
-        return self.per_front + arithmetic + self.per_entry * W * (W + M) + self.per_update * M * M
+        moved = 4 * W * (W + M) + 6 * M * M
+        return (
+            self.per_place
+            + moved * self.entry_bytes / self.bytes
+            + front_flops(W, M) / self.batched_flops
+        )
 
     def tiled(self, w: np.ndarray, m: np.ndarray) -> np.ndarray:
-        """Fronts as a CPU takes them: in whole quads, one by one, each with its move."""
+        """Supernodes as a CPU takes them: in whole quads, one by one, each with its move."""
         w, m = (rounded(np.asarray(x, float)) for x in (w, m))
         entries = self.per_tiled_entry * w * (w + m) + self.per_tiled_moved * m * m
         return self.per_tiled_front + entries + front_flops(w, m) / self.tiled_flops
 
-    def moved(self, m: np.ndarray | int) -> np.ndarray:
-        """Moving the triangle of an update of m rows into the panels of the ancestors."""
-        m = np.asarray(m)
-        blocks, entries = self.per_moved * m * (m + BLOCK) / 2, self.per_single * m * (m + 1) / 2
-        return np.where(m <= self.entries_up_to, entries, blocks)
-
-    def step(self, w: np.ndarray) -> np.ndarray:
-        """What a trip of the chunk loop costs besides its fronts."""
-        return self.per_step + self.per_step_block * np.ceil(np.asarray(w) / 8)
-
     def front_prices(self, w: np.ndarray, m: np.ndarray) -> np.ndarray:
-        """Fronts of w pivots and m rows, each with its move, in the form that the plan is for."""
-        return self.in_chunks(w, m) if self.chunks else self.tiled(w, m)
-
-    def in_chunks(self, w: np.ndarray, m: np.ndarray) -> np.ndarray:
-        """Fronts of w pivots and m rows, each with its move."""
-        return self.front(*padded_shape(w, m)) + self.moved(m)
+        """Supernodes of w pivots and m rows by themselves, in the form that the plan is for."""
+        return self.padded(*padded_shape(w, m)) if self.levels else self.tiled(w, m)
 
     def front_price(self) -> Callable[[int, int], float]:
-        """The same of one front, as a function that remembers."""
+        """The same of one supernode, as a function that remembers."""
         remembered: dict[tuple[int, int], float] = {}
 
         def price(w: int, m: int) -> float:
@@ -100,3 +130,6 @@ class CostModel:
             return remembered[key]
 
         return price
+
+
+KERNELS = 14  # of a trip of a factorisation, as compiled for an H100

@@ -1,21 +1,13 @@
 """The layout: where each index table lies in the one flat int32 array, and static shape facts.
 
-The numeric phase sees a pattern only through these. Tables hold integers per front row, per chunk
-or per row of a hand-over block, never per entry of an update.
+The numeric phase sees a pattern only through these. Two kinds of storage are common to all engines:
 
-Notation (for bin b with F = chunks * C places)
-    D = W + M      order of the padded front: pivots at 0 .. W - 1, rows below at W ..
-    panel          the D x W pivot columns of one front. The panels of all fronts, one behind the
-                   other, are the *panel storage*, in which the factorisation works in place
-    pivot rows     the W rows of a vector (of k columns) that belong to one front; those of all
-                   fronts are the *pivot storage*, in which the solves work in place
-    block          BLOCK x BLOCK piece of an update: rows of it anywhere, columns next to each other
-                   in the panel that receives them. The unit of the extend-add
-    tile           T blocks moved together
-    entries        the unit of the extend-add of small updates: see CostModel.entries_up_to
+    panel storage    the panels of all supernodes: w pivot columns, and rows below, in which the
+                     factorisation works in place
+    pivot storage    a row for each pivot of vectors of k columns, in which solves work in place
 
-The first BLOCK entries of the panel storage and the first row of the pivot storage are trash:
-padding is added there and nothing that counts is read from it.
+What lies where in them is the engine's: `Tiles`, supernodes in exact sizes, or `Levels`, batches of
+padded ones.
 """
 
 from __future__ import annotations
@@ -28,15 +20,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 INT32_MAX = np.iinfo(np.int32).max
-BLOCK = 8  # columns of a block: 8 doubles are a cache line (tests/bench/NOTES.md, experiment 8)
 QUAD = 4  # columns of a tile: half a cache line of doubles (experiment 19)
 LANES = 16  # of the longer side of a tile (19)
 RECORD = 8  # integers of a tiled front: see `numeric.tiled.fronts`
 SQUARE_RECORD, MOVE, STRIP, PIECE = 3, 3, 2, 3  # integers of tables: see `symbolic.extend_add`
 BAND = 32  # rows of an update that are made, and moved, at a time (19)
-# What is stored per front, and how many entries (of k columns in the last two) of it:
-#     panel  (D, W)    update  (M, M)    pivots  (W, k)    rows  (M, k)
-Kind = Literal["panel", "update", "pivots", "rows"]
+# What a routine takes of each supernode: its panel, its rows of a vector, or those below.
+Kind = Literal["panel", "pivots", "rows"]
 
 
 class Section(NamedTuple):
@@ -47,34 +37,38 @@ class Section(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Blocks:
-    """Hand-over blocks out of the updates of one bin. ptr (chunks + 1) counts tiles; per block:
+class Storage:
+    """The two storages, and where the user's numbers are in them.
 
-    source            where the block starts in the (C, M, M) updates of its chunk
-    columns           which of its BLOCK columns count, as bits
-    target (BLOCK)    where each of its rows starts in the panel storage
+    panels    length of the panel storage
+    pivots    rows of the pivot storage
+    location  (n,): row of pivot t (plan's order)
+    user      (n,): row of unknown i (user's order)
+    diagonal  (n,): place of pivot t in the panel storage
+    value     (nnz,): place of each canonical value in the panel storage
+    unit      places of padded pivots, which are 1
     """
 
-    T: int
-    ptr: Section
-    source: Section
-    columns: Section
-    target: Section
+    panels: int
+    pivots: int
+    location: Section
+    user: Section
+    diagonal: Section
+    value: Section
+    unit: Section
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """The fronts in exact sizes, as a CPU runs them one by one: see `symbolic.tiles`.
+    """Supernodes in exact sizes, as a CPU runs them one by one: see `symbolic.tiles`.
 
-    Everything here is a `capacity`, which patterns of one size class share: compiled programs serve
-    them all. What a pattern leaves of it are fronts without pivots, and padding.
+    Everything here, and the sizes of the storages, is a `capacity`, which patterns of one size
+    class share: compiled programs serve them all. What a pattern leaves of it are supernodes
+    without pivots, and padding.
 
-    W, M      pivots and rows below of the largest front, in whole quads
+    W, M      pivots and rows below of the largest supernode, in whole quads
     fronts    how many there may be
-    panels    length of their panel storage, and of the pivot storage, with k columns
-    location, diagonal, value, unit: as in `Layout`, in these storages
-    user      location in the user's order: row of unknown i
-    records   (fronts + 1, RECORD): what a front is, see `numeric.tiled.fronts`
+    records   (fronts + 1, RECORD): what a supernode is, see `numeric.tiled.fronts`
     rows      where each row below lies in the pivot storage; 0 at padding
     squares (squares, SQUARE_RECORD), moves (moves, MOVE), strips (strips, STRIP), and pieces
               (pieces, PIECE): see `symbolic.extend_add`; the last three may be empty
@@ -83,13 +77,6 @@ class Tiles:
     W: int
     M: int
     fronts: int
-    panels: int
-    pivots: int
-    location: Section
-    user: Section
-    diagonal: Section
-    value: Section
-    unit: Section
     records: Section
     rows: Section
     squares: Section
@@ -99,73 +86,64 @@ class Tiles:
 
 
 @dataclass(frozen=True)
-class BinLayout:
-    """Static shape facts of one bin and the sections of its tables.
+class Stage:
+    """Batches of padded supernodes of one shape: see `symbolic.levels`.
 
-    front (F,): which record of `Tiles` each front is; the last, which is empty, at padding.
-    rows (F, M): where each row below lies in the pivot storage; 0 at padding.
-    Updates move in blocks, or else in entries (F, triangle): where each entry of the lower triangle
-    of an update, row by row, lies in the panel storage; 0 at padding.
+    W, M, C   pivots, rows below, and places a trip; D = W + M
+    panel, pivot, front: where the stage starts in the panel storage, the pivot storage, and that of
+              fronts
+    rows      (places, M): where each row below lies in the pivot storage; its end at padding
+    parent    (places, 2): where the front of the parent starts, and its order
+    local     (places, M): which row of the parent's front each row below is; -1 at padding
     """
 
-    index: int
     W: int
     M: int
     C: int
-    chunks: int
-    front: Section
+    trips: int
+    panel: int
+    pivot: int
+    front: int
     rows: Section
-    blocks: Blocks | None
-    entries: Section
-
-    @property
-    def triangle(self) -> int:
-        return self.M * (self.M + 1) // 2
+    parent: Section
+    local: Section
 
     @property
     def D(self) -> int:
         return self.W + self.M
 
     @property
-    def fronts(self) -> int:
-        return self.chunks * self.C
+    def places(self) -> int:
+        return self.trips * self.C
 
-    def shape(self, kind: Kind, k: int) -> tuple[int, ...]:
-        """Shape of what is stored per front."""
-        return {
-            "panel": (self.D, self.W),
-            "update": (self.M, self.M),
-            "pivots": (self.W, k),
-            "rows": (self.M, k),
-        }[kind]
 
-    def length(self, kind: Kind) -> int:
-        """Entries stored per front, rows of k columns counted as one."""
-        return {"panel": self.D * self.W, "update": self.M**2, "pivots": self.W, "rows": self.M}[
-            kind
-        ]
+@dataclass(frozen=True)
+class Levels:
+    """Stages, in the order from the leaves to the root.
+
+    fronts    length of the storage of fronts (D, D), which lives as long as a sweep of panels
+    span      pivots from the first to the last of a supernode, in the plan's order, at most
+    """
+
+    stages: tuple[Stage, ...]
+    fronts: int
+    span: int
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
     """All static facts of a plan's numeric phase. Equality and (remembered) hash by contents.
 
-    bins: none in a plan for CPUs.
+    tables: those of the engine that the plan is made for.
     """
 
     n: int
-    tiles: Tiles
-    bins: tuple[BinLayout, ...]
-    chunk_ptr: Section  # (rounds + 1, bins): chunks of each bin done before each round
-    location: Section  # (n,): row of pivot t (plan order) in the pivot storage
-    diagonal: Section  # (n,): place of pivot t in the panel storage
-    value: Section  # (nnz,): place of each canonical value in the panel storage
-    unit: Section  # places in the panel storage of padded pivots, which are 1
+    storage: Storage
+    tables: Tiles | Levels
 
     @functools.cached_property
     def contents(self) -> tuple:
-        sections = (self.chunk_ptr, self.location, self.diagonal, self.value, self.unit)
-        return (self.n, self.bins, sections, self.tiles)
+        return (self.n, self.storage, self.tables)
 
     @functools.cached_property
     def hashed(self) -> int:
@@ -181,21 +159,19 @@ class Layout:
         return same and self.contents == other.contents
 
     @property
-    def rounds(self) -> int:
-        return self.chunk_ptr.size // len(self.bins) - 1 if self.bins else 0
+    def in_levels(self) -> bool:
+        """Whether it is for accelerators."""
+        return isinstance(self.tables, Levels)
 
-    def start(self, kind: Kind, index: int) -> int:
-        """Where a bin starts in the storage of a kind."""
-        return _head(kind) + sum(bin.fronts * bin.length(kind) for bin in self.bins[:index])
+    @property
+    def tiles(self) -> Tiles:
+        assert isinstance(self.tables, Tiles)
+        return self.tables
 
-    def length(self, kind: Kind) -> int:
-        """Length of the storage of a kind: its trash, its fronts, and room for one block."""
-        return self.start(kind, len(self.bins)) + (BLOCK if kind == "panel" else 0)
-
-
-def _head(kind: Kind) -> int:
-    """Trash before the first front."""
-    return {"panel": BLOCK, "pivots": 1}.get(kind, 0)
+    @property
+    def levels(self) -> Levels:
+        assert isinstance(self.tables, Levels)
+        return self.tables
 
 
 class Writer:

@@ -1,10 +1,11 @@
-"""Bins, rounds and chunks: which fronts are factored together, and in which order.
+"""Which supernodes an accelerator factors together, and in which order.
 
-A *bin* is a padded shape (W, M). A *round* runs through the bins one after the other, small fronts
-first, and in each bin through the fronts whose descendants are done by then, be it in the same
-round or in the same bin: a tree of 31 levels takes 4 or 5 rounds. Fronts of one bin and round that
-do not wait for each other form a *group*; it is filled up to whole *chunks* of C fronts, so that a
-chunk is one contiguous slice.
+A *stage* is one padded shape: W pivot columns, M rows below. Stages follow one another, each with
+shapes no smaller than the one before. A supernode goes to the first stage that holds it and that
+does not come before those of its children. Within a stage the supernodes of one height are
+independent; they fill whole *trips* of C places each, so that a trip is one contiguous slice. Every
+kernel is launched once a trip: the number of trips, which grows like the height of the tree, is
+what a sweep costs while matrices are small.
 """
 
 from __future__ import annotations
@@ -15,141 +16,128 @@ import numpy as np
 
 from padchol.symbolic.costs import CostModel, padded_shape
 from padchol.symbolic.etree import heights
-from padchol.symbolic.supernodes import Supernodes, ramp
+from padchol.symbolic.supernodes import Supernodes, begins, ramp
 
-MAX_BINS = 12  # one front kernel per bin: the size of the traced program and of its compilation
-BIN_PAYS = 0.01  # of the whole cost: a bin that saves less is not worth compiling (18)
-MAX_DOUBLINGS = 9  # at most 512 fronts a chunk
-ROUNDS = 4  # assumed while bins are chosen: 1 to 6 on the suite (tests/bench/NOTES.md, 13)
+STAGE_PAYS = 0.05  # of the whole cost: a stage that saves less is not worth compiling
+SHAPES = 200  # distinct shapes from which stages are chosen; more are taken together
+PLACES = 1 << 24  # entries of the fronts of one trip, a quarter of a gigabyte in the working memory
 
 
-class Bin(NamedTuple):
-    """One padded shape: W pivot columns, M rows below, C fronts a chunk."""
+class Stage(NamedTuple):
+    """One padded shape: W pivot columns, M rows below, C places a trip."""
 
     W: int
     M: int
     C: int
-    fronts: np.ndarray  # (chunks * C,): supernode of each place, -1 where a place is padding
-    chunk_ptr: np.ndarray  # (rounds + 1,): chunks of round r are chunk_ptr[r] .. chunk_ptr[r + 1]
+    nodes: np.ndarray  # (trips * C,): the supernode of each place, -1 where a place is padding
 
     @property
-    def chunks(self) -> int:
-        return int(self.chunk_ptr[-1])
+    def trips(self) -> int:
+        return self.nodes.size // self.C
 
 
 class Schedule(NamedTuple):
-    levels: int  # of the tree: one more than its height
-    rounds: int
-    bins: list[Bin]
+    stages: list[Stage]
     cost: float  # predicted nanoseconds of one factorisation
 
 
-def rounds(parent: np.ndarray, bin_of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Round of each front, and its turn in its bin and round; both are the earliest possible.
+def schedule(nodes: Supernodes, model: CostModel) -> Schedule:
+    """Stages and trips of an assembly tree, at the least predicted cost."""
+    if not nodes.parent.size:
+        return Schedule([], 0.0)
+    shape = np.stack(padded_shape(nodes.width, nodes.below), 1)
+    distinct, of_node, count = _distinct(shape)
+    largest = np.maximum.accumulate(distinct)  # what holds all shapes so far
+    best = None
+    for cuts in _partitions(model.padded(*largest.T), count, model.stages):
+        stage_of = np.searchsorted(cuts, of_node)
+        found = _scheduled(nodes, largest[cuts], stage_of, model)
+        if best is None or found.cost < best.cost * (1 - STAGE_PAYS):
+            best = found
+    assert best is not None
+    return best
 
-    A front comes in the round of its latest child, or one later where the child's bin comes after
-    its own. Needs parent[s] > s.
+
+def _distinct(shape: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Distinct shapes, small ones first; which of them each supernode has; how many have it."""
+    found, of_node, count = np.unique(shape, axis=0, return_inverse=True, return_counts=True)
+    order = np.lexsort((found[:, 0], found.sum(1)))
+    place = np.empty_like(order)
+    place[order] = np.arange(order.size)
+    found, count, of_node = found[order], count[order], place[of_node.reshape(-1)]
+    group = np.arange(order.size) * SHAPES // max(order.size, SHAPES)
+    first = np.flatnonzero(begins(group))
+    return np.maximum.reduceat(found, first), group[of_node], np.add.reduceat(count, first)
+
+
+def _partitions(price: np.ndarray, count: np.ndarray, most: int):
+    """For 1, 2, .., `most` stages, the last shape of each stage, so that padding costs the least.
+
+    price, count: of a place that holds the shapes so far, and how many supernodes have each shape.
+    Dynamic programming: best[b] with k stages is the least over a of best[a] with k - 1 stages and
+    the supernodes behind a at the price of b.
     """
-    found, turn = [0] * parent.size, [0] * parent.size
-    bins = bin_of.tolist()
+    size = price.size
+    before = np.append(0, np.cumsum(count))
+    best = before[1:] * price
+    choices: list[np.ndarray] = []
+    for k in range(min(most, size)):
+        cuts = [size - 1]
+        for choice in reversed(choices):
+            cuts.append(int(choice[cuts[-1]]))
+        yield np.array(cuts[::-1])
+        a, b = np.arange(size)[:, None], np.arange(size)
+        both = np.where(a < b, best[:, None] + (before[b + 1] - before[a + 1]) * price, np.inf)
+        choices.append(np.argmin(both, 0))
+        best = both[choices[-1], b]
+        if k + 2 > size or not np.isfinite(best[-1]):
+            return
+
+
+def _scheduled(nodes: Supernodes, shapes: np.ndarray, stage_of: np.ndarray, model: CostModel):
+    """The schedule of stages of these shapes; stage_of: the first that holds each supernode."""
+    stage_of, turn = turns(nodes.parent, stage_of)
+    stages, cost = [], 0.0
+    for s, (W, M) in enumerate(shapes.tolist()):
+        members = np.flatnonzero(stage_of == s)
+        if not members.size:
+            continue
+        members = members[np.argsort(turn[members], kind="stable")]
+        sizes = np.bincount(turn[members])
+        C, price = _places(sizes, W, M, model)
+        start = np.append(0, np.cumsum(-(-sizes // C)))
+        filled = np.full(int(start[-1]) * C, -1, np.int64)
+        filled[np.repeat(start[:-1] * C, sizes) + ramp(sizes)] = members
+        stages.append(Stage(W, M, C, filled))
+        cost += price
+    return Schedule(stages, cost)
+
+
+def turns(parent: np.ndarray, stage_of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The stage of each supernode, none before those of its children, and its height above those of
+    its descendants that share it. Needs parent[s] > s."""
+    stage, turn = stage_of.tolist(), [0] * parent.size
     for s, p in enumerate(parent.tolist()):
         if p < 0:
             continue
-        same = bins[s] == bins[p]
-        earliest = (found[s] + (bins[s] > bins[p]), turn[s] + 1 if same else 0)
-        if earliest > (found[p], turn[p]):
-            found[p], turn[p] = earliest
-    return np.asarray(found, np.int64), np.asarray(turn, np.int64)
+        if stage[s] > stage[p]:
+            stage[p], turn[p] = stage[s], turn[s] + 1
+        elif stage[s] == stage[p]:
+            turn[p] = max(turn[p], turn[s] + 1)
+    return np.asarray(stage, np.int64), np.asarray(turn, np.int64)
 
 
-def schedule(nodes: Supernodes, model: CostModel) -> Schedule:
-    """Bins, rounds and chunks of an assembly tree, at the least predicted cost."""
-    level = heights(nodes.parent)
-    levels = int(level.max(initial=-1)) + 1
-    if levels == 0:
-        return Schedule(0, 0, [], 0.0)
-    bin_of, shapes = _choose_bins(nodes, level, levels, model)
-    when, turn = rounds(nodes.parent, bin_of)
-    count = int(when.max()) + 1
-    bins, price = [], 0.0
-    for b, (W, M) in enumerate(shapes):
-        members = np.flatnonzero(bin_of == b)
-        members = members[np.lexsort((turn[members], when[members]))]
-        last = when[members] * (int(turn.max()) + 1) + turn[members]
-        _, sizes = np.unique(last, return_counts=True)
-        C, cost = _chunk_size(sizes[None], np.array([W]), np.array([M]), model)
-        bins.append(_fill(int(W), int(M), int(C[0]), members, sizes, when[members], count))
-        price += float(cost[0]) + model.per_loop * count
-    return Schedule(levels, count, bins, price)
+def _places(sizes: np.ndarray, W: int, M: int, model: CostModel) -> tuple[int, float]:
+    """The best number of places a trip for groups of these sizes, and the cost of the stage."""
+    most = max(1, min(int(sizes.max()), model.places, PLACES // (W + M) ** 2))
+    tried = np.unique(np.append(most, 1 << np.arange(most.bit_length())))
+    tried = tried[tried <= most]
+    trips = (-(-sizes // tried[:, None])).sum(1)
+    cost = trips * (model.trip + tried * float(model.padded(W, M)))
+    best = int(np.argmin(cost))
+    return int(tried[best]), float(cost[best])
 
 
-def _fill(W: int, M: int, C: int, members, sizes, when, count: int) -> Bin:
-    """Lay the members out in whole chunks per group, and count the chunks up to each round."""
-    chunks = -(-sizes // C)
-    start = np.concatenate([[0], np.cumsum(chunks)])
-    slot = np.repeat(start[:-1] * C, sizes) + ramp(sizes)
-    fronts = np.full(int(start[-1]) * C, -1, np.int64)
-    fronts[slot] = members
-    ends = np.searchsorted(when, np.arange(count + 1))  # members before each round
-    chunk_ptr = np.append(slot // C, start[-1])[ends]
-    return Bin(W, M, C, fronts, chunk_ptr)
-
-
-def _chunk_size(counts: np.ndarray, W: np.ndarray, M: np.ndarray, model: CostModel):
-    """Best chunk size and cost for K bins: counts (K, groups), W, M (K,) -> C (K,), cost (K,)."""
-    front, step = model.front(W, M), model.step(W)
-    best_C, best = np.ones(W.size, np.int64), counts.sum(1) * (step + front)
-    for doublings in range(1, MAX_DOUBLINGS + 1):
-        C = 1 << doublings
-        fits = np.flatnonzero(model.chunk_entries >= C * (W + M) ** 2)
-        if not fits.size:
-            break
-        chunks = ((counts[fits] + C - 1) >> doublings).sum(1)
-        cost = chunks * (step[fits] + C * front[fits])
-        better = cost < best[fits]
-        best_C[fits[better]], best[fits[better]] = C, cost[better]
-    return best_C, best
-
-
-def _choose_bins(nodes: Supernodes, level: np.ndarray, levels: int, model: CostModel):
-    """Agglomerate padded shapes until at most MAX_BINS are left and each of them pays.
-
-    Levels stand for groups here. Returns the bin of each supernode and the shapes, in the order of
-    the mean level: the rounds are then few.
-    """
-    exact = np.stack(padded_shape(nodes.width, nodes.below), 1)
-    shapes, label = np.unique(exact, axis=0, return_inverse=True)
-    label = label.reshape(-1)
-    K = len(shapes)
-    counts = np.zeros((K, levels), np.int64)
-    np.add.at(counts, (label, level), 1)
-    alive = np.ones(K, bool)
-    into = np.arange(K)
-    gain = np.full((K, K), -np.inf)  # gain[a, b]: what merging saves
-    loops = ROUNDS * model.per_loop
-    cost = _chunk_size(counts, shapes[:, 0], shapes[:, 1], model)[1] + loops
-
-    def refresh(a: int, others: np.ndarray):
-        shape = np.maximum(shapes[others], shapes[a])
-        merged = _chunk_size(counts[others] + counts[a], shape[:, 0], shape[:, 1], model)[1]
-        gain[a, others] = gain[others, a] = cost[others] + cost[a] - merged - loops
-
-    for a in range(1, K):
-        refresh(a, np.arange(a))
-    while alive.sum() > 1:
-        a, b = np.unravel_index(np.argmax(gain), gain.shape)
-        if gain[a, b] <= -BIN_PAYS * cost[alive].sum() and alive.sum() <= MAX_BINS:
-            break
-        shapes[a] = np.maximum(shapes[a], shapes[b])
-        counts[a] += counts[b]
-        alive[b], into[into == b] = False, a
-        gain[b], gain[:, b] = -np.inf, -np.inf
-        shape = shapes[a : a + 1]
-        cost[a] = _chunk_size(counts[a : a + 1], shape[:, 0], shape[:, 1], model)[1][0] + loops
-        refresh(int(a), np.flatnonzero(alive & (np.arange(K) != a)))
-    kept = np.flatnonzero(alive)
-    mean = counts[kept] @ np.arange(levels) / counts[kept].sum(1)
-    kept = kept[np.argsort(mean, kind="stable")]
-    final = np.full(K, -1)
-    final[kept] = np.arange(kept.size)
-    return final[into[label]], shapes[kept]
+def levels(nodes: Supernodes) -> int:
+    """Of the tree: one more than its height."""
+    return int(heights(nodes.parent).max(initial=-1)) + 1

@@ -1,6 +1,6 @@
-"""Tables of the fronts in exact sizes, one behind the other, as a CPU runs them: `numeric.tiled`.
+"""Tables of supernodes in exact sizes, one behind the other, as a CPU runs them: `numeric.tiled`.
 
-The panel of a front of w pivots and m rows below, both rounded up to whole quads of four, is stored
+The panel of a supernode of w pivots and m rows below, both rounded up to whole quads of four, is stored
 by quads of columns: (quads, D, 4) with D = w + m. Children come before parents.
 
 Lengths are rounded up to a few sizes for every doubling, so that similar patterns share programs.
@@ -18,6 +18,7 @@ from padchol.symbolic.layout import (
     LANES,
     QUAD,
     RECORD,
+    Storage,
     Tiles,
     Writer,
     capacity,
@@ -86,7 +87,7 @@ def build(
     relaxed: np.ndarray,
     i: np.ndarray,
     k: np.ndarray,
-) -> Tiles:
+) -> tuple[Storage, Tiles]:
     """The tables; arguments as those of `tables.build`, sizes proved."""
     where = placement(nodes)
     S, n = nodes.parent.size, relaxed.size
@@ -114,24 +115,27 @@ def build(
     unit = np.zeros((QUAD - 1) * fronts, np.int64)
     padded = _padded_pivots(nodes, where)
     unit[: padded.size] = padded
-    return Tiles(
+    storage = Storage(
+        panels,
+        pivots,
+        writer.add(location, 1, pivot, "location"),
+        writer.add(user, 1, pivot, "location of the user's unknowns"),
+        writer.add(diagonal, 1, panel, "diagonal"),
+        writer.add(where.place(nodes, s[k], i, k), 1, panel, "value"),
+        writer.add(unit, 0, panel, "unit"),
+    )
+    tables = Tiles(
         capacity(int(QUAD * where.quads.max(initial=0)), COARSE),
         capacity(int(room.max(initial=0)), COARSE),
         fronts,
-        panels,
-        pivots,
-        writer.add(location, 1, pivot, "tiled location"),
-        writer.add(user, 1, pivot, "tiled location of the user's unknowns"),
-        writer.add(diagonal, 1, panel, "tiled diagonal"),
-        writer.add(where.place(nodes, s[k], i, k), 1, panel, "tiled value"),
-        writer.add(unit, 0, panel, "tiled unit"),
-        writer.add(records, 0, INT32_MAX, "tiled fronts"),
-        writer.add(rows, 0, pivot, "tiled rows"),
+        writer.add(records, 0, INT32_MAX, "fronts"),
+        writer.add(rows, 0, pivot, "rows"),
         writer.add(_padded(handed.squares), 0, panel, "squares"),
         writer.add(_padded(handed.moves), 0, INT32_MAX, "moves"),
         writer.add(_padded(handed.strips), 0, panel, "strips"),
         writer.add(_padded(handed.pieces), 0, panel, "pieces"),
     )
+    return storage, tables
 
 
 def _padded(table: np.ndarray) -> np.ndarray:

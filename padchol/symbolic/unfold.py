@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from padchol.symbolic.etree import heights
-from padchol.symbolic.layout import QUAD, RECORD, Layout, Section
+from padchol.symbolic.layout import LANES, QUAD, RECORD, Layout, Section
 from padchol.symbolic.supernodes import ramp
 
 
@@ -16,37 +16,46 @@ def read(table: np.ndarray, section: Section) -> np.ndarray:
     return np.asarray(table)[section.start : section.start + section.size].astype(np.int64)
 
 
-def front_rows(layout: Layout, table: np.ndarray) -> list[np.ndarray]:
-    """Per bin (F, D): plan position of each row of each front, n at padding."""
-    position = np.full(layout.length("pivots"), layout.n)
-    position[read(table, layout.location)] = np.arange(layout.n)
-    rows = []
-    for bin in layout.bins:
-        start = layout.start("pivots", bin.index)
-        pivots = position[start : start + bin.fronts * bin.W].reshape(bin.fronts, bin.W)
-        below = position[read(table, bin.rows)].reshape(bin.fronts, bin.M)
-        rows.append(np.concatenate([pivots, below], 1))
-    return rows
-
-
 def front_records(layout: Layout, table: np.ndarray) -> np.ndarray:
     """(fronts, RECORD): what each tiled front is, see `numeric.tiled.fronts`."""
     records = read(table, layout.tiles.records).reshape(-1, RECORD)
     return records[records[:, 2] > 0]
 
 
-def _positions(layout: Layout, table: np.ndarray) -> np.ndarray:
-    """Plan position of each row of the tiled pivot storage; n where there is none."""
-    position = np.full(layout.tiles.pivots, layout.n)
-    position[read(table, layout.tiles.location)] = np.arange(layout.n)
+def positions(layout: Layout, table: np.ndarray) -> np.ndarray:
+    """Plan position of each row of the pivot storage, and of what is behind it; n where none is."""
+    position = np.full(layout.storage.pivots + 1, layout.n)
+    position[read(table, layout.storage.location)] = np.arange(layout.n)
     return position
 
 
-def panel_places(layout: Layout, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Plan positions of the row and the column of each entry of the tiled panels, from the first
-    front to the last; n where there is none. What lies above the diagonal is not of L."""
+def stage_rows(layout: Layout, table: np.ndarray) -> list[np.ndarray]:
+    """Of each stage (places, D): plan position of each row of each supernode, n at padding."""
+    position, found = positions(layout, table), []
+    for stage in layout.levels.stages:
+        pivots = position[stage.pivot :][: stage.places * stage.W].reshape(-1, stage.W)
+        below = position[read(table, stage.rows)].reshape(stage.places, stage.M)
+        found.append(np.concatenate([pivots, below], 1))
+    return found
+
+
+def panel_places(layout: Layout, table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Places in the panel storage, and plan positions of the row and the column that stand there; n
+    where there is none. What lies above the diagonal is not of L."""
+    if not layout.in_levels:
+        return _tiled_places(layout, table)
+    row, column = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for stage, rows in zip(layout.levels.stages, stage_rows(layout, table), strict=True):
+        shape = (stage.places, stage.D, stage.W)
+        row.append(np.broadcast_to(rows[:, :, None], shape).ravel())
+        column.append(np.broadcast_to(rows[:, None, : stage.W], shape).ravel())
+    place = np.arange(layout.storage.panels)
+    return place, np.concatenate(row), np.concatenate(column)
+
+
+def _tiled_places(layout: Layout, table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     tiles, n = layout.tiles, layout.n
-    position = _positions(layout, table)
+    position = positions(layout, table)
     below = np.append(position[read(table, tiles.rows)], n)
     records = front_records(layout, table)
     D, w = records[:, 1], QUAD * records[:, 2]
@@ -56,7 +65,7 @@ def panel_places(layout: Layout, table: np.ndarray) -> tuple[np.ndarray, np.ndar
     pivot, start, w = records[front, 4], records[front, 5], w[front]
     own = position[pivot + np.minimum(r, w - 1)]
     row = np.where(r < w, own, below[np.where(r < w, -1, start + r - w)])
-    return row, position[pivot + QUAD * quad + c]
+    return LANES + np.arange(row.size), row, position[pivot + QUAD * quad + c]
 
 
 class Fronts(NamedTuple):
@@ -69,14 +78,28 @@ class Fronts(NamedTuple):
 
 
 def fronts(layout: Layout, table: np.ndarray) -> Fronts:
-    """Read back from the tables of the tiles."""
-    tiles, n = layout.tiles, layout.n
-    position = _positions(layout, table)
-    records, rows = front_records(layout, table), read(table, tiles.rows)
-    quads, m, pivot, start = records[:, 2:6].T
-    own = [position[p : p + QUAD * q] for p, q in zip(pivot, quads, strict=True)]
-    pivots = [np.sort(x[x < n]) for x in own]
-    below = [np.sort(position[rows[s : s + k]]) for s, k in zip(start, m, strict=True)]
-    first = np.append(rows, 0)[np.where(m > 0, start, -1)]
-    parent = np.searchsorted(pivot, first, side="right") - 1  # place 0 is before all pivots
+    """Read back from the tables."""
+    own, under = (_of_stages if layout.in_levels else _of_tiles)(layout, table)
+    pivots, below = ([np.sort(x[x < layout.n]) for x in each] for each in (own, under))
+    if layout.in_levels:  # stages hold padded places as well
+        real = [f for f, x in enumerate(pivots) if x.size]
+        pivots, below = ([x[f] for f in real] for x in (pivots, below))
+    owner = np.zeros(layout.n + 1, np.int64)
+    for f, x in enumerate(pivots):
+        owner[x] = f
+    parent = np.array([owner[x[0]] if x.size else -1 for x in below], np.int64)
     return Fronts(pivots, below, parent, heights(parent))
+
+
+def _of_stages(layout: Layout, table: np.ndarray) -> tuple[list, list]:
+    every = list(zip(layout.levels.stages, stage_rows(layout, table), strict=True))
+    own = [row[: stage.W] for stage, rows in every for row in rows]
+    return own, [row[stage.W :] for stage, rows in every for row in rows]
+
+
+def _of_tiles(layout: Layout, table: np.ndarray) -> tuple[list, list]:
+    position = positions(layout, table)
+    rows = position[read(table, layout.tiles.rows)]
+    quads, m, pivot, start = front_records(layout, table)[:, 2:6].T
+    own = [position[p : p + QUAD * q] for p, q in zip(pivot, quads, strict=True)]
+    return own, [rows[s : s + k] for s, k in zip(start, m, strict=True)]
