@@ -20,7 +20,7 @@ from programs import equations
 import padchol
 from padchol import laplace, likelihoods, precisions
 from padchol.numeric import fronts
-from padchol.symbolic.layout import BLOCK, MOVE, PIECE, QUAD
+from padchol.symbolic.layout import MOVE, PIECE, QUAD
 from padchol.symbolic.supernodes import ramp
 from padchol.symbolic.unfold import read
 
@@ -34,26 +34,27 @@ def plan_of(name: str, device="cpu") -> padchol.Plan:
     return padchol.analyze(support.grid(*PLANS[name]), order="mmd", device=device)
 
 
-def of_chunks(plan: padchol.Plan) -> dict[str, float]:
+def of_levels(plan: padchol.Plan) -> dict[str, float]:
     """Work and memory that a plan for accelerators asks for."""
-    facts, bins = plan.stats, plan.layout.bins
-    blocks = sum(bin.blocks.source.size for bin in bins if bin.blocks)
-    moved = BLOCK**2 * blocks + sum(bin.entries.size for bin in bins)
+    facts, layout = plan.stats, plan.layout
     return {
-        "padded flops in chunks / flops": facts["padded_flops_in_chunks"] / facts["flops"],
-        "moved entries in chunks / nnz(L)": moved / plan.nnz_L,
-        "chunks": sum(bin.chunks for bin in bins),
-        "loops of a sweep in chunks": plan.layout.rounds * len(bins),
+        "levels: padded flops / flops": facts["padded_flops"] / facts["flops"],
+        "levels: fronts / nnz(L)": layout.levels.fronts / plan.nnz_L,
+        "levels: stored entries / nnz(L)": layout.storage.panels / plan.nnz_L,
+        "levels: table bytes / nnz(L)": facts["bytes"] / plan.nnz_L,
+        "levels: trips": facts["trips"],
+        "levels: stages": len(layout.levels.stages),
+        "levels: predicted us": 1e-3 * facts["cost"],
     }
 
 
 def of_plan(plan: padchol.Plan) -> dict[str, float]:
     """Work and memory that a plan for CPUs asks for."""
-    facts, tiles = plan.stats, plan.layout.tiles
+    facts, storage = plan.stats, plan.layout.storage
     return {
         "padded flops / flops": facts["padded_flops"] / facts["flops"],
         "padded entries / nnz(L)": facts["padded_entries"] / plan.nnz_L,
-        "stored entries / nnz(L)": tiles.panels / plan.nnz_L,
+        "stored entries / nnz(L)": storage.panels / plan.nnz_L,
         "moved entries / nnz(L)": QUAD**2 * squares(plan) / plan.nnz_L,
         "table bytes / nnz(L)": facts["bytes"] / plan.nnz_L,
         "predicted us": 1e-3 * facts["cost"],
@@ -129,7 +130,7 @@ def counted() -> dict[str, dict[str, float]]:
     for name in PLANS:
         plan = plan_of(name)
         more = of_programs(plan) if name in COMPILED else {}
-        more |= of_plan(plan) | of_chunks(plan_of(name, "gpu"))
+        more |= of_plan(plan) | of_levels(plan_of(name, "gpu"))
         found[name] = {k: float(np.round(v, 3)) for k, v in more.items()}
     return found | {name: of_model(f) for name, f in models().items()}
 

@@ -10,9 +10,9 @@ from jax.extend.core import jaxprs_in_params
 from padchol.numeric import forms, fronts, members
 
 EXPANDED = {
-    forms.form_p: partial(forms._compute, one_by_one=members.on_cpu),
-    members.members_p: partial(members._compute, one_by_one=members.on_cpu),
-    fronts.fronts_p: fronts._in_tiles,
+    forms.form_p: forms._compute,
+    members.members_p: members._compute,
+    fronts.fronts_p: fronts._run,
 }
 
 
@@ -37,6 +37,7 @@ def expanded(eqn):
 
 
 def sweeps(f, *args):
-    """Every sweep in the traced program of f."""
-    jaxpr = jax.make_jaxpr(f)(*args).jaxpr
-    return [e.params["what"].spec for e in equations(jaxpr) if e.primitive is fronts.fronts_p]
+    """Columns, and how many batch axes, of every sweep in the traced program of f."""
+    every = equations(jax.make_jaxpr(f)(*args).jaxpr)
+    found = [e.params["what"] for e in every if e.primitive is fronts.fronts_p]
+    return [(what.spec.k, len(what.has)) for what in found]

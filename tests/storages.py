@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import jax
+import jax.numpy as jnp
 import numpy as np
 import support
 
 import padchol
-from padchol.numeric import fronts
 from padchol.symbolic.layout import LANES, QUAD
-from padchol.symbolic.unfold import front_records, front_rows, read
+from padchol.symbolic.unfold import front_records, panel_places, read, stage_rows
 
-TILED = (
+NAMES = (
     "grid2",
     "grid3",
     "band",
@@ -25,15 +24,36 @@ TILED = (
 )
 
 
-def laid_out(plan, kind, ends, values):
-    """A storage that holds values(bin, rows of its fronts), and `ends` at both ends."""
-    out = np.full(plan.layout.length(kind), ends)
-    for bin, rows in zip(plan.layout.bins, front_rows(plan.layout, plan.table), strict=True):
-        shape = (bin.fronts, *bin.shape(kind, 1))
-        start = plan.layout.start(kind, bin.index)
-        filled = np.broadcast_to(values(bin, rows), shape).ravel()
-        out[start : start + filled.size] = filled
-    return out
+def case_of(name, device="cpu"):
+    """(plan, values) of one of NAMES; tall: updates of more rows than a band."""
+    if name == "tall":
+        A = support.grid(8, 8, 8)
+        plan = padchol.analyze(A, device=device)
+        return plan, plan.values(A)
+    return support.case(name, device=device)[1:]
+
+
+def in_panels(plan, L):
+    """Entries of a dense lower triangle in the panel storage, of either engine."""
+    out = np.zeros(plan.layout.storage.panels)
+    place, row, column = panel_places(plan.layout, plan.table)
+    real = (row < plan.n) & (column < plan.n) & (row >= column)
+    out[place[real]] = np.asarray(L)[row[real], column[real]]
+    return jnp.asarray(out)
+
+
+# ---- levels -----------------------------------------------------------------------------------
+
+
+def laid_out(plan, kind, values):
+    """A storage that holds values(stage, rows of its supernodes)."""
+    parts = [np.zeros(0)]
+    for stage, rows in zip(
+        plan.layout.levels.stages, stage_rows(plan.layout, plan.table), strict=True
+    ):
+        shape = {"panel": (stage.D, stage.W), "pivots": (stage.W, 1)}[kind]
+        parts.append(np.broadcast_to(values(stage, rows), (stage.places, *shape)).ravel())
+    return np.concatenate(parts)
 
 
 def places(plan, kind):
@@ -42,17 +62,19 @@ def places(plan, kind):
     A place of panels counts on and below the diagonal; one of pivots has column 0.
     """
     n = plan.n
-    row = laid_out(plan, kind, n, lambda bin, rows: rows[:, : bin.shape(kind, 1)[0], None])
+    end = {"panel": None, "pivots": 0}[kind]
+
+    def row(stage, rows):
+        return rows[:, : stage.D if end is None else stage.W, None]
+
+    def column(stage, rows):
+        above = np.arange(stage.D)[:, None] < np.arange(stage.W)
+        return np.where(above, n, rows[:, None, : stage.W])
+
+    rows = laid_out(plan, kind, row).astype(int)
     if kind == "pivots":
-        return row, np.where(row < n, 0, n)
-    return row, laid_out(
-        plan, kind, n, lambda bin, rows: np.where(above(bin), n, rows[:, None, : bin.W])
-    )
-
-
-def above(bin):
-    """Places of a panel above the diagonal."""
-    return np.arange(bin.D)[:, None] < np.arange(bin.W)
+        return rows, np.where(rows < n, 0, n)
+    return rows, laid_out(plan, kind, column).astype(int)
 
 
 def counting(plan, kind):
@@ -60,28 +82,13 @@ def counting(plan, kind):
     return (row < plan.n) & (column < plan.n)
 
 
-def tiled_case(name):
-    """(plan, values) of one of TILED; tall: updates of more rows than a band."""
-    if name == "tall":
-        A = support.grid(8, 8, 8)
-        plan = padchol.analyze(A, device="gpu")
-        return plan, plan.values(A)
-    return support.case(name)[1:]
-
-
-def both_forms(routine, plan, storage, *leaves):
-    """Run on tiles, and in chunks."""
-    tiled = fronts.apply(routine, plan, storage, *leaves)
-    what = fronts.described(routine, plan, storage, *leaves)
-    chunks = jax.jit(lambda *args: fronts._in_chunks(*args, what=what))
-    return tiled, chunks(plan.table, storage, *leaves)[0]
+# ---- tiles ------------------------------------------------------------------------------------
 
 
 def tiled_panels(plan):
     """Of every place of the tiled panel storage: its front (-1: of none), and its row and column
     within the front, pivots first."""
-    tiles = plan.layout.tiles
-    front, row, column = np.full((3, tiles.panels), -1)
+    front, row, column = np.full((3, plan.layout.storage.panels), -1)
     for f, record in enumerate(records(plan)):
         panel, D, quads = record[:3]
         c, r, k = np.indices((quads, D, QUAD)).reshape(3, -1)
@@ -104,7 +111,7 @@ def tiled_parts(plan):
     w, m = QUAD * records(plan)[front, 2], records(plan)[front, 3]
     idle = front < 0
     real = np.zeros(idle.size, bool)
-    real[read(plan.table, plan.layout.tiles.unit)] = True  # padded pivots
+    real[read(plan.table, plan.layout.storage.unit)] = True  # padded pivots
     padded = np.isin(column + 1e9 * front, (column + 1e9 * front)[real])
     above = ~idle & (row < column) & ~padded
     return above, ~idle & (row >= w + m) & ~padded, idle

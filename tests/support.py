@@ -20,7 +20,6 @@ from jax.test_util import check_grads
 
 import padchol
 from padchol.symbolic import supernodes
-from padchol.symbolic.costs import CostModel
 
 both_precisions = pytest.mark.parametrize("precision", ["float64", "float32"], indirect=True)
 VALUE_TOLERANCE = {"float64": 1e-11, "float32": 2e-5}  # relative to the largest reference entry
@@ -117,7 +116,8 @@ MATRICES: dict[str, tuple[Callable[[], sp.csc_array], str]] = {
 
 # ---- plans ------------------------------------------------------------------------------------
 
-IN_BLOCKS = ("grid2", "band", "forest")  # updates move in blocks, which is for larger ones
+ENGINES = {"tiles": "cpu", "levels": "gpu"}  # by the device that a plan is for
+both_engines = pytest.mark.parametrize("device", ENGINES.values(), ids=ENGINES)
 
 
 def unmerged(A: Any, **options: Any) -> padchol.Plan:
@@ -131,12 +131,13 @@ def unmerged(A: Any, **options: Any) -> padchol.Plan:
 
 
 @functools.cache
-def case(name: str, merged: bool = False) -> tuple[sp.csc_array, padchol.Plan, np.ndarray]:
-    """(A, plan, canonical values) of one of MATRICES; the plan has chunks as well as tiles."""
+def case(
+    name: str, merged: bool = False, device: str = "cpu"
+) -> tuple[sp.csc_array, padchol.Plan, np.ndarray]:
+    """(A, plan, canonical values) of one of MATRICES."""
     build, order = MATRICES[name]
     A = build()
-    costs = CostModel(entries_up_to=0) if name in IN_BLOCKS else CostModel()
-    plan = (padchol.analyze if merged else unmerged)(A, order=order, costs=costs, device="gpu")
+    plan = (padchol.analyze if merged else unmerged)(A, order=order, device=device)
     return A, plan, plan.values(A)
 
 

@@ -12,9 +12,8 @@ import support
 
 import padchol
 from padchol.cli import main
-from padchol.cli._launches import launches, trips
+from padchol.cli._launches import launches
 from padchol.cli._targets import TARGETS, installed
-from padchol.symbolic.unfold import read
 
 TEXT = """HloModule jit_f
 
@@ -38,7 +37,7 @@ TEXT = """HloModule jit_f
 
 %round (c: (s32[], f32[8])) -> (s32[], f32[8]) {
   %c = (s32[], f32[8]{0}) parameter(0)
-  ROOT %w = (s32[], f32[8]{0}) while(%c), condition=%less, body=%chunk, metadata={op_name="jit(f)/rounds/while/body/chunks_of_bin_0/while"}
+  ROOT %w = (s32[], f32[8]{0}) while(%c), condition=%less, body=%chunk, backend_config={"known_trip_count":{"n":"5"}}
 }
 
 %less (c: (s32[], f32[8])) -> pred[] {
@@ -62,42 +61,29 @@ ENTRY %main (p: f32[8]) -> f32[8] {
   %p = f32[8]{0} parameter(0)
   %b = f32[8]{0} bitcast(%p)
   %d = f32[8]{0} call(%b), to_apply=%other
-  %w = (s32[], f32[8]{0}) while(%b), condition=%less, body=%round, metadata={op_name="jit(f)/rounds/while"}
+  %w = (s32[], f32[8]{0}) while(%b), condition=%less, body=%round, backend_config={"known_trip_count":{"n":"2"}}
   ROOT %g = f32[8]{0} get-tuple-element(%w), index=1
 }
 """  # noqa: E501 - as XLA prints it
 KNOWN = 'backend_config={"known_trip_count":{"n":"4"}}'
 COUNTER = "condition=%four, body=%column"
-NAMED = 'metadata={op_name="jit(f)/rounds/while/body/4_trips/while"}'
+NAMED = 'metadata={op_name="jit(f)/while/body/4_trips/while"}'
 
 
 @pytest.mark.parametrize("last", [KNOWN, NAMED, COUNTER])
 def test_launches_are_multiplied_by_trips(last):
-    """One copy; 2 rounds and 5 chunks in all, of 1 call and 4 columns of 1 kernel each. Conditions
-    run once more than bodies."""
-    conditions = (2 + 1) + (5 + 2) + (5 * 4 + 5)
+    """One copy; 2 rounds of 5 trips, of 1 call and 4 columns of 1 kernel each. Conditions run once
+    more than bodies."""
+    conditions = (2 + 1) + (10 + 2) + (10 * 4 + 10)
     text = TEXT.replace("condition=%less, body=%column, LAST", last)
     if last is not COUNTER:
         text = TEXT.replace("LAST", last)
-    found = launches(text, {"rounds": 2, "chunks_of_bin_0": 5})
-    assert found == 1 + 5 * (1 + 4) + conditions
+    assert launches(text) == 1 + 10 * (1 + 4) + conditions
 
 
 def test_a_loop_of_unknown_length_is_refused():
     with pytest.raises(ValueError, match="expected loops of known length; got ROOT %w"):
-        launches(TEXT.replace(", LAST", ""), {"rounds": 2, "chunks_of_bin_0": 5})
-
-
-def test_trips_of_a_plan():
-    """Every chunk and every tile once in a sweep."""
-    _, plan, _ = support.case("grid2")
-    found = trips(plan)
-    assert found["rounds"] == plan.layout.rounds
-    for bin in plan.layout.bins:
-        assert found[f"chunks_of_bin_{bin.index}"] == bin.chunks
-        if bin.blocks:
-            tiles = read(plan.table, bin.blocks.source).size // bin.blocks.T
-            assert found[f"tiles_of_bin_{bin.index}"] == tiles
+        launches(TEXT.replace(", LAST", ""))
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -112,17 +98,63 @@ def test_a_device_that_is_not_here(capsys):
     assert "JAX finds no tpu here" in capsys.readouterr().err
 
 
+def ahead(name, *arguments):
+    """What `bench --for` says of each matrix."""
+    if not installed(name):
+        pytest.skip(f"padchol[{TARGETS[name].extra}] is not installed")
+    command = [sys.executable, "-m", "padchol", "bench", "--for", name, "--json", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_compiled_ahead_of_time(name):
-    """Factorisation, value and gradient; the kernels do not depend on what else is in the text."""
-    if not installed(name):
-        pytest.skip(f"padchol[{TARGETS[name].extra}] is not installed")
-    command = [sys.executable, "-m", "padchol", "bench", "--for", name, "--json", "grid2d:12"]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=True)
-    found = json.loads(done.stdout.splitlines()[-1])
+    """Factorisation, value and gradient."""
+    (found,) = ahead(name, "grid2d:12")
     plan = padchol.analyze(support.grid(12, 12), device="gpu")
     assert found["n"] == plan.n
     assert 0 < found["kernels"] < found["kernels_value_and_grad"]
     assert found["temporary_bytes"] > 0
     assert found["compile_s"] > 0
+
+
+@pytest.mark.slow
+def test_few_kernels_are_launched():
+    """On an H100, in one factorisation."""
+    most = {"grid2d:100": 1_500, "grid2d:300": 3_000, "grid3d:30": 4_000}
+    found = ahead("h100", "--factor-only", *most)
+    for one, (name, kernels) in zip(found, most.items(), strict=True):
+        assert 0 < one["kernels"] <= kernels, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TARGETS)
+def test_every_routine_compiles_ahead_of_time(name):
+    """Solves, selected inverse, vmap, and derivatives of all of them."""
+    if not installed(name):
+        pytest.skip(f"padchol[{TARGETS[name].extra}] is not installed")
+    program = """
+import jax, jax.numpy as jnp, numpy as np, padchol, sys
+from padchol.cli._targets import Compiler
+from padchol.cli.bench import read
+compiler = Compiler(sys.argv[1])
+A = read("grid2d:20")
+tpu = sys.argv[1] == "v5e"
+jax.config.update("jax_enable_x64", not tpu)
+dtype = np.float32 if tpu else np.float64
+plan = padchol.analyze(A, device="tpu" if tpu else "gpu")
+a, b = plan.values(A).astype(dtype), np.ones((plan.n, 2), dtype)
+
+def everything(plan, a, b):
+    F = padchol.cholesky(plan, a)
+    out = F.logdet(), F.solve(b), F.solve_L(b), F.solve_Lt(b), F.selected_inverse(), F.pivots
+    return sum(jnp.sum(jnp.sin(x)) for x in out)
+
+both = jax.vmap(everything, (None, 0, None))
+for f, values in ((everything, a), (jax.grad(everything, (1, 2)), a), (both, np.stack([a] * 3))):
+    print(len(compiler.compile(f, jax.tree.map(np.asarray, plan), values, b).as_text()))
+"""
+    command = [sys.executable, "-c", program, name]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=True)
+    assert len([line for line in done.stdout.splitlines() if line.isdigit()]) == 3

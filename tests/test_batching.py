@@ -1,8 +1,6 @@
-"""What a vmap makes of a sweep: folded batches, groups, more columns; plans that a vmap repeats."""
+"""What a vmap makes of a sweep: folded batches, more columns; plans that a vmap repeats."""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import equinox as eqx
 import jax
@@ -11,44 +9,27 @@ import numpy as np
 import pytest
 import support
 from jax.extend.core import jaxprs_in_params
-from programs import sweeps
+from programs import equations, sweeps
 
 import padchol
 from padchol.numeric import factorise, fronts, solve
-from padchol.numeric import sweep as sweep_module
 from padchol.numeric.values import to_pivots
 
 
-@pytest.mark.parametrize(
-    ("room", "groups"),
-    [
-        pytest.param(0, (0, 1), marks=pytest.mark.slow),
-        pytest.param(2, (0, 2), marks=pytest.mark.slow),
-        pytest.param(4, None, marks=pytest.mark.slow),
-    ],
-    ids=["loop", "pairs", "folded"],
-)
-def test_ways_to_batch(room, groups, monkeypatch):
-    """Row 24: a batch folded into the kernels, at once, in pairs or one after the other, gives what
-    single calls give; so does a batch of batches."""
-    A = support.grid(3 + room, 4)  # patterns of this test alone: JAX remembers batched traces
-    plan = support.unmerged(A, device="gpu")
-    specs, true = [], fronts.run_chunks
-    recorded = lambda spec, *arrays: specs.append(spec) or true(spec, *arrays)
-    monkeypatch.setattr(fronts, "run_chunks", recorded)
-    monkeypatch.setattr(fronts, "TILED", False)
-    monkeypatch.setattr(sweep_module, "FOLDED", room * plan.layout.length("panel"))
-    values = jnp.asarray(plan.values(A) * np.linspace(1.0, 1.5, 4)[:, None])
+@support.both_engines
+@pytest.mark.parametrize("name", ["band", pytest.param("forest", marks=pytest.mark.slow)])
+def test_batches_of_matrices(name, device):
+    """Row 24: a batch of matrices, member by member on tiles, folded into the trips of levels,
+    gives what single calls give; so does a batch of batches."""
+    _, plan, a = support.case(name, device=device)
+    values = jnp.asarray(a * np.linspace(1.0, 1.5, 4)[:, None])
     vectors = jnp.asarray(np.random.default_rng(0).normal(size=(4, plan.n)))
 
     def f(a, b):
         F = padchol.cholesky(plan, a)
-        return F.logdet(), F.solve(b)
+        return F.logdet(), F.solve(b), F.selected_inverse()
 
     support.check_batching(f, values, vectors, 1e-12)
-    specs = [spec for spec in specs if spec.lead]
-    assert {spec.lead for spec in specs} == {(4,)}
-    assert {sweep_module._groups(spec) for spec in specs} == {groups}
     nested = jax.jit(jax.vmap(jax.vmap(f)))(
         values.reshape(2, 2, plan.nnz), vectors.reshape(2, 2, plan.n)
     )
@@ -56,18 +37,18 @@ def test_ways_to_batch(room, groups, monkeypatch):
         np.testing.assert_allclose(x.reshape(y.shape), y, rtol=1e-12, atol=1e-12)
 
 
-def test_a_huge_batch_is_never_folded_beyond_int32():
-    """Row 18: groups keep the addresses of what is folded small, whatever the batch axes."""
-    _, plan, _ = support.case("grid2")
-    spec = sweep_module.Sweep(plan.layout, factorise.cholesky_front, True, "panel")
-    for lead in ((2**31,), (3, 2**29), (2**16, 1, 2**17)):
-        spec = replace(spec, lead=lead)
-        while groups := sweep_module._groups(spec):
-            axis, size = groups
-            assert size < spec.lead[axis]
-            assert spec.lead[axis] % size == 0
-            spec = replace(spec, lead=(*spec.lead[:axis], size, *spec.lead[axis + 1 :]))
-        assert np.prod(spec.lead) * plan.layout.length("panel") <= sweep_module.FOLDED
+def test_a_batch_in_levels_takes_the_trips_of_one_matrix():
+    """Row 24: folded, and no loop over members."""
+    _, plan, a = support.case("band", device="gpu")
+    f = lambda a: padchol.cholesky(plan, a).logdet()
+    loops = [
+        sum(eqn.primitive.name in ("scan", "while") for eqn in equations(jaxpr.jaxpr))
+        for jaxpr in (
+            jax.make_jaxpr(f)(a),
+            jax.make_jaxpr(jax.vmap(f))(np.stack([a] * 5)),
+        )
+    ]
+    assert loops[0] == loops[1] > 0
 
 
 def test_panels_that_nobody_asks_for_are_not_stored():
@@ -80,19 +61,18 @@ def test_panels_that_nobody_asks_for_are_not_stored():
         return padchol.cholesky(plan, a).logdet()
 
     room = jax.jit(jax.vmap(f)).lower(values).compile().memory_analysis().temp_size_in_bytes
-    assert room < 5 * 8 * plan.layout.tiles.panels
+    assert room < 5 * 8 * plan.layout.storage.panels
     nested = jax.jit(jax.vmap(jax.vmap(f)))(values.reshape(4, 5, plan.nnz))
     np.testing.assert_array_equal(nested.reshape(20), jax.jit(jax.vmap(f))(values))
 
 
-@pytest.mark.parametrize("tiled", [True, False], ids=["tiled", "in chunks"])
-def test_leaves_with_some_of_the_batch_axes(tiled, monkeypatch):
+@support.both_engines
+def test_leaves_with_some_of_the_batch_axes(device):
     """Row 24: panels batched along one axis, vectors along the other and along both."""
-    monkeypatch.setattr(fronts, "TILED", tiled)
-    _, plan, a = support.case("scattered" if tiled else "band")
+    _, plan, a = support.case("scattered", device=device)
     values = jnp.asarray(a) * jnp.linspace(1.0, 1.5, 2)[:, None]
     panels = jax.vmap(lambda a: factorise.factorise(plan, a)[0])(values)
-    shape = (2, 3, plan.layout.tiles.pivots, 1)
+    shape = (2, 3, plan.layout.storage.pivots, 1)
     b = jnp.asarray(np.random.default_rng(0).normal(size=shape)).at[:, :, 0].set(0)
 
     def f(b, panels):
@@ -103,8 +83,8 @@ def test_leaves_with_some_of_the_batch_axes(tiled, monkeypatch):
         own = (0, None) if axes == (0, 1) else (None, 0)
         mapped = jax.vmap(jax.vmap(f, (0, own[1])), (0, own[0]))
         found = jax.jit(mapped)(swapped, panels)
-        lead = (2,) if axes == (0, 1) else (3, 2)  # vectors alone become columns
-        assert {s.lead for s in sweeps(mapped, swapped, panels)} == {lead}
+        lead = 1 if axes == (0, 1) else 2  # vectors alone become columns
+        assert {axes for _, axes in sweeps(mapped, swapped, panels)} == {lead}
         for i in range(2):
             for j in range(3):
                 x = found[i, j] if axes == (0, 1) else found[j, i]
@@ -127,7 +107,7 @@ def check_columns(f, batch, columns: int):
     mapped = jax.vmap(f)
     specs = sweeps(mapped, batch)
     assert specs
-    assert {(spec.k, spec.lead) for spec in specs} == {(columns, ())}
+    assert set(specs) == {(columns, 0)}
     assert not list(loops_outside_sweeps(jax.make_jaxpr(mapped)(batch).jaxpr))
     found, one = jax.jit(mapped)(batch), jax.jit(f)
     for i, b in enumerate(batch):
@@ -169,7 +149,7 @@ def test_panels_of_their_own():
     check_columns(lambda b: f(b, panels), stored, 6)
     factors = jnp.linspace(1.0, 1.5, 3)[:, None]
     specs = sweeps(jax.vmap(f), stored, panels * factors)
-    assert {(spec.k, spec.lead) for spec in specs} == {(2, (3,))}
+    assert set(specs) == {(2, 1)}
     found = jax.vmap(f)(stored, panels * factors)
     for i in range(3):
         assert support.relative(found[i], f(stored[i], panels * factors[i])) < 1e-13

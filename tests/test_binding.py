@@ -17,7 +17,7 @@ from programs import equations
 import padchol
 from padchol.numeric import factorise, fronts
 from padchol.numeric.values import multiply
-from padchol.symbolic.schedule import MAX_BINS
+from padchol.symbolic.costs import CostModel
 
 
 def log_density(plan, a, x):
@@ -55,11 +55,12 @@ def test_program_size_does_not_grow(density):
     assert sizes[10] > 500
 
 
-def test_bins_are_few():
-    """Row 25: in chunks, the program has at most MAX_BINS kernels a sweep."""
+@pytest.mark.parametrize("model", [CostModel.gpu(), CostModel.tpu()], ids=["gpu", "tpu"])
+def test_stages_are_few(model):
+    """Row 25: in levels, a sweep of any matrix has at most so many shapes."""
     for k in (30, 60, 100, 200):
-        plan = padchol.analyze(support.laplacian(k), device="gpu")
-        assert 1 < len(plan.layout.bins) <= MAX_BINS
+        plan = padchol.analyze(support.laplacian(k), device="gpu", costs=model)
+        assert 1 <= len(plan.layout.levels.stages) <= model.stages <= 12
 
 
 def large_copies(text: str, entries: int) -> list[str]:
@@ -90,7 +91,7 @@ def test_no_copy_of_a_buffer(f):
     text = jax.jit(f).lower(plan, jnp.asarray(a)).compile().as_text()
     assert " while(" in text
     scratch = (plan.layout.tiles.W + plan.layout.tiles.M + 32) ** 2
-    assert 2 * scratch < plan.layout.tiles.panels
+    assert 2 * scratch < plan.layout.storage.panels
     assert large_copies(text, 1000) == []
 
 
@@ -217,15 +218,18 @@ def test_a_plan_for_cpus_elsewhere(platform):
 
 @pytest.mark.parametrize("precision", ["float32"], indirect=True)
 @pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
-def test_export(platform, precision):
+@support.both_engines
+def test_export(platform, device, precision):
     """Rows 21, 36: the log density and its gradient lower for every platform, in float32 with x64
-    off, without one call into LAPACK or any other library."""
-    _, plan, a = support.case("grid2")
+    off, without one call into LAPACK; in levels an accelerator uses its own library."""
+    _, plan, a = support.case("grid2", device=device)
     f = jax.jit(jax.value_and_grad(lambda a, x: log_density(plan, a, x), (0, 1)))
     x = np.ones(plan.n, precision)
     exported = export.export(f, platforms=[platform])(a.astype(precision), x)
     module = exported.mlir_module()
     assert "f64" not in module
     calls = set(re.findall(r'custom_call\s*@?"?([\w.]+)', module))
-    assert not {c for c in calls if "lapack" in c or "cusolver" in c or "Cholesky" in c}, calls
+    theirs = {c for c in calls if any(x in c.lower() for x in ("lapack", "cusolver", "cholesky"))}
+    library = device == "gpu" and platform == "cuda"
+    assert bool(theirs) == library, calls
     assert exported.platforms == (platform,)

@@ -13,8 +13,8 @@ SLACK_COMPILED = 1.15  # fusions and copies are the compiler's, and differ betwe
 
 @pytest.mark.parametrize("name", counted.PLANS)
 def test_plans_ask_for_no_more(name):
-    in_chunks = counted.of_chunks(counted.plan_of(name, "gpu"))
-    check(name, counted.of_plan(counted.plan_of(name)) | in_chunks, SLACK)
+    levels = counted.of_levels(counted.plan_of(name, "gpu"))
+    check(name, counted.of_plan(counted.plan_of(name)) | levels, SLACK)
 
 
 @pytest.mark.slow

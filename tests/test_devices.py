@@ -136,7 +136,7 @@ def test_a_batch_under_jit(name, kind, mesh):
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13)
     assert not COLLECTIVES.findall(text)
     plan, _ = grid_plan()
-    for length in (plan.layout.tiles.panels, plan.nnz):
+    for length in (plan.layout.storage.panels, plan.nnz):
         assert f"f64[{MEMBERS},{length}]" not in text
     assert f"f64[{MEMBERS // 2},{plan.nnz}]" in text
 

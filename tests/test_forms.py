@@ -112,7 +112,7 @@ def test_no_tape():
 
     _, pulled = jax.vjp(f, a)
     sizes = [x.size for x in jax.tree.leaves(pulled) if jnp.issubdtype(x.dtype, jnp.floating)]
-    assert sizes.count(plan.layout.tiles.panels) <= 1
-    assert max(sizes) <= plan.layout.tiles.panels
+    assert sizes.count(plan.layout.storage.panels) <= 1
+    assert max(sizes) <= plan.layout.storage.panels
     jaxpr = jax.make_jaxpr(jax.grad(f))(a).jaxpr
     assert "padchol_form" in str(jaxpr)

@@ -1,121 +1,156 @@
-"""Levels of grouping factors: one code for each label, whatever its characters and type."""
+"""Batches of padded supernodes, as accelerators take them: everything a plan for CPUs gives."""
 
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import support
 
-from padchol import mixed
-from padchol.mixed.levels import Levels
-from padchol.mixed.terms import Labels, tables
+import padchol
+from padchol.numeric import levels
+from padchol.numeric.values import PIECE, _put_in_pieces
+from padchol.symbolic.costs import CostModel
 
-
-def objects(*values):
-    found = np.empty(len(values), object)
-    found[:] = values
-    return found
+ALL = [name for name in support.MATRICES if name != "empty"]
 
 
-@pytest.mark.parametrize(
-    ("group", "labels"),
-    [
-        (np.array([3, 1, 3, 2]), [1, 2, 3]),
-        (np.array([2.5, -1.0, 2.5]), [-1.0, 2.5]),
-        (np.array([True, False, True]), [False, True]),
-        (np.array(["b", "a:b", "b", ""]), ["", "a:b", "b"]),
-        (np.array(["2020-02-01", "2020-01-01"], "datetime64[D]"), None),
-        (objects("1", 1, True, 1.0, "1"), [True, 1, "1"]),  # by type where types do not compare
-        (objects(("a", "b"), ("a",), ("a", "b")), [("a",), ("a", "b")]),
-        (objects(2, 10, 9), [2, 9, 10]),
-    ],
-)
-def test_labels_of_any_type(group, labels):
-    levels = Levels.of(group)
-    assert len(levels) == group.size
-    for row, label in enumerate(group):
-        assert levels[row] == label
-        for other in range(group.size):
-            alike = label == group[other] and isinstance(label, bool) == isinstance(
-                group[other], bool
-            )
-            assert (levels.codes[row] == levels.codes[other]) == alike
-    if labels is not None:
-        assert levels.labels.tolist() == labels
-    assert Levels.of(levels) is levels
+@support.both_precisions
+@pytest.mark.parametrize("merged", [False, True], ids=["each its own", "merged"])
+@pytest.mark.parametrize("name", ALL)
+def test_every_output(name, merged, precision):
+    """Rows 13 to 21: solves, log-determinant, selected inverse and variances are the dense ones."""
+    _, plan, a = support.case(name, merged, "gpu")
+    support.check_against_dense(plan, a.astype(precision))
 
 
-def test_pairs_are_compared_by_codes():
-    """Two labels with a colon that joined give the same text; 60 rows with random colons."""
-    a, b = np.array(["s0", "s0:a", "s0", "s0:a"]), np.array(["a:b", "b", "b", "a:b"])
-    pairs = Levels.pairs([Levels.of(a), Levels.of(b)])
-    assert pairs.labels.tolist() == ["s0:'a:b'", "s0:b", "'s0:a':'a:b'", "'s0:a':b"]
-    np.testing.assert_array_equal(pairs.codes, [0, 3, 1, 2])
-    rng = np.random.default_rng(2)
-    parts = [rng.choice(["", ":", "x", "x:", ":x", "'x", "'", "1"], 60) for _ in range(3)]
-    triples = Levels.pairs([Levels.of(part) for part in parts])
-    rows = list(zip(*parts, strict=True))
-    assert triples.labels.size == len(set(rows)) == len(set(triples.labels.tolist()))
-    for code in range(triples.labels.size):
-        assert len({row for row, c in zip(rows, triples.codes, strict=True) if c == code}) == 1
+@pytest.mark.parametrize("merged", [False, True], ids=["each its own", "merged"])
+@pytest.mark.parametrize("name", ALL)
+def test_the_factor(name, merged):
+    """L on its exact pattern, in the plan's order, and its diagonal."""
+    A, plan, a = support.case(name, merged, "gpu")
+    F = padchol.cholesky(plan, a)
+    L = F.to_csc()
+    assert abs(L @ L.T - A[plan.perm][:, plan.perm]).max() < 1e-13 * abs(A).max()
+    np.testing.assert_allclose(F.pivots, L.diagonal(), rtol=1e-14)
 
 
-def test_pairs_of_several_types():
-    mixed_types = Levels.of(objects(1, "1", 1, "1"))
-    pairs = Levels.pairs([mixed_types, Levels.of(np.array([0.5, 0.5, 2.0, 2.0]))])
-    assert pairs.labels.tolist() == ["1:0.5", "1:2.0", "'1':0.5", "'1':2.0"]
+def test_no_rows_at_all():
+    _, plan, a = support.case("empty", device="gpu")
+    F = padchol.cholesky(plan, a)
+    assert (float(F.logdet()), int(F.info), F.solve(np.zeros(0)).size) == (0, 0, 0)
 
 
-def test_the_same_partition_under_other_labels():
-    one, other = Levels.of(np.array([5, 1, 5, 2])), Levels.of(np.array(["a", "z", "a", "b"]))
-    assert one.same_partition(other)
-    assert not one.same_partition(Levels.of(np.array([5, 1, 5, 1])))
+def number(plan, b):
+    """A scalar of all outputs that have derivatives of their own."""
+
+    def f(a):
+        F = padchol.cholesky(plan, a)
+        halves = jnp.sin(F.solve_L(b)).sum() + (F.solve_Lt(b) ** 2).sum()
+        return F.logdet() + halves + (F.solve(b) ** 2).sum() + (F.selected_inverse() ** 3).sum()
+
+    return f
+
+
+def dense_number(plan, b):
+    def f(a):
+        out = support.dense_outputs(plan, a, b)
+        halves = jnp.sin(out["solve_L"]).sum() + (out["solve_Lt"] ** 2).sum()
+        inner = (out["solve"] ** 2).sum() + (out["selected_inverse"] ** 3).sum()
+        return out["logdet"] + halves + inner
+
+    return f
 
 
 @pytest.mark.parametrize(
-    ("group", "row"),
-    [
-        (np.array([1.0, np.nan]), 1),
-        (objects("a", None), 1),
-        (objects(float("nan"), "a"), 0),
-        (np.array(["2020-01-01", "NaT"], "datetime64[D]"), 1),
-    ],
+    "name", ["band", *(pytest.param(n, marks=pytest.mark.slow) for n in ("grid2", "disconnected"))]
 )
-def test_missing_labels_are_named(group, row):
-    with pytest.raises(ValueError, match=f"without missing values in g; row {row} has none"):
-        tables(2, [mixed.Random(np.ones(2), group, "g")])
+def test_gradients(name):
+    """Row 23: of everything at once."""
+    _, plan, a = support.case(name, device="gpu")
+    b = support.right_hand_side(plan)
+    found = jax.jit(jax.grad(number(plan, b)))(jnp.asarray(a))
+    assert support.relative(found, jax.grad(dense_number(plan, b))(jnp.asarray(a))) < 1e-9
 
 
-def test_labels_that_do_not_fit():
-    with pytest.raises(ValueError, match=r"labels \(n,\) in g; got shape \(2, 2\)"):
-        Levels.of(np.ones((2, 2)), "g")
-    with pytest.raises(ValueError, match="labels that can be compared in g"):
-        Levels.of(objects([1], [2]), "g")
-    with pytest.raises(ValueError, match=r"group of shape \(3,\); got \(3, 1\) and \(2,\)"):
-        tables(3, [mixed.Random(np.ones(3), [1, 2], "g")])
-    with pytest.raises(ValueError, match="a name for each of the 1 columns"):
-        tables(2, [mixed.Random(np.ones(2), [1, 2], "g", ("a", "b"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["path", "arrow_last"])
+def test_second_derivatives(name):
+    """Row 23: in all modes, twice."""
+    _, plan, a = support.case(name, device="gpu")
+    b = support.right_hand_side(plan)
+    support.check_derivatives(number(plan, b), dense_number(plan, b), a, 1e-7)
 
 
-def test_categoricals():
-    """The order of the categories, without those that do not occur; missing ones are named."""
-    pandas = pytest.importorskip("pandas")
-    group = pandas.Categorical(["lo", "hi", "lo"], ["none", "lo", "hi"])
-    for given in (group, pandas.Series(group), pandas.Series(group).set_axis([7, 7, 7])):
-        levels = Levels.of(given)
-        assert levels.labels.tolist() == ["lo", "hi"]
-        assert levels.codes.tolist() == [0, 1, 0]
-        assert levels.unused == ("none",)
-    with pytest.raises(ValueError, match="row 1 has none"):
-        Levels.of(pandas.Categorical(["a", None]))
-    cut = pandas.cut(pandas.Series([0.5, 1.5, 0.7]), [0, 1, 2, 3])
-    assert Levels.of(cut).codes.tolist() == [0, 1, 0]
-    missing = pandas.Series([1, None], dtype="Int64")
-    with pytest.raises(ValueError, match="row 1 has none"):
-        Levels.of(missing)
+@pytest.mark.parametrize("merged", [False, True], ids=["each its own", "merged"])
+@pytest.mark.parametrize("name", ["disconnected", "band", "forest"])
+def test_the_first_pivot_that_fails(name, merged):
+    """Rows 1 to 5: the same one that tiles name, with its value, for one failure and for two; all
+    outputs are NaN."""
+    A, plan, a = support.case(name, merged, "gpu")
+    other = padchol.analyze(A, order=np.asarray(plan.perm), device="cpu")
+    diagonal = {int(i): k for k, i in enumerate(plan.rows) if plan.cols[k] == i}
+    info = jax.jit(lambda plan, a: padchol.cholesky(plan, a).info)
+    for row in range(plan.n):
+        for bad in (-1.0, np.nan, np.inf):
+            spoiled = np.array(a)
+            spoiled[diagonal[row]] = bad
+            spoiled[diagonal[(row * 7 + 3) % plan.n]] -= 0.9 * a[diagonal[(row * 7 + 3) % plan.n]]
+            assert int(info(plan, spoiled)) == int(info(other, spoiled)) > 0
+    messages = []
+    spoiled = np.array(a)
+    spoiled[diagonal[plan.n // 2]] *= -1
+    for each in (plan, other):
+        with pytest.raises(padchol.NotPositiveDefiniteError) as raised:
+            padchol.cholesky(each, spoiled, throw=True)
+        messages.append(str(raised.value))
+    assert messages[0] == messages[1]
+    found = support.all_outputs(plan, spoiled, support.right_hand_side(plan))
+    assert all(np.isnan(x).all() for x in found.values())
 
 
-def test_labels_are_compared_by_what_they_are():
-    """So that a program made for one model never hands out the labels of another."""
-    one, same = Labels(np.array([1, 2])), Labels(np.array([1, 2]))
-    assert one == same
-    assert hash(one) == hash(same)
-    assert one != Labels(np.array([1, 3]))
-    assert Labels(np.array(["a"])) != Labels(np.array(["b"]))
+def test_some_members_of_a_batch_fail():
+    """Row 12: each names its own pivot, and the others are what they are alone."""
+    _, plan, a = support.case("forest", device="gpu")
+    on_diagonal = np.flatnonzero(plan.rows == plan.cols)
+    values = np.stack([a] * 4)
+    values[1, on_diagonal[3]] = -1
+    values[3, on_diagonal[20]] = np.nan
+    F = jax.jit(jax.vmap(lambda a: padchol.cholesky(plan, a)))(values)
+    np.testing.assert_array_equal(F.info, [0, 4, 0, 21])
+    logdet = jax.vmap(lambda F: F.logdet())(F)
+    alone = padchol.cholesky(plan, a).logdet()
+    np.testing.assert_allclose(logdet, [alone, np.nan, alone, np.nan], rtol=1e-14)
+
+
+def test_what_a_tpu_does_otherwise():
+    """One update after the other, with ascending indices, and scatters in pieces: the same sums and
+    the same places."""
+    rng = np.random.default_rng(0)
+    local = np.array([[0, 2, 5, -1], [1, 3, 4, 6], [-1, -1, -1, -1], [0, 1, -1, -1]], np.int32)
+    start = np.array([0, 49, 0, 49], np.int32)[:, None, None]
+    order = np.full((4, 1, 1), 7, np.int32)
+    parents = levels._Parents(jnp.asarray(local), jnp.asarray(start), jnp.asarray(order))
+    update = rng.normal(size=(4, 4, 4))
+    update = jnp.asarray(update + np.swapaxes(update, 1, 2))
+    fronts = jnp.asarray(rng.normal(size=98))
+    usual = levels._hand_up(fronts, parents, update).reshape(2, 7, 7)
+    found = levels._hand_up_one_by_one(fronts, parents, update).reshape(2, 7, 7)
+    np.testing.assert_allclose(np.tril(found), np.tril(usual), rtol=1e-14)
+    assert not np.allclose(np.tril(usual), np.tril(fronts.reshape(2, 7, 7)))
+    n = PIECE + 100
+    at = rng.permutation(2 * n)[:n].astype(np.int32)
+    values = jnp.asarray(rng.normal(size=(n, 2)))
+    empty = jnp.zeros((2 * n, 2))
+    np.testing.assert_array_equal(
+        _put_in_pieces(empty, jnp.asarray(at), values), empty.at[at].set(values)
+    )
+
+
+def test_a_plan_for_a_tpu():
+    """Few supernodes a trip, narrower ones: the same numbers."""
+    A = support.grid(9, 9)
+    plan = support.unmerged(A, device="tpu")
+    assert all(CostModel.tpu().places >= stage.C for stage in plan.layout.levels.stages)
+    support.check_against_dense(plan, plan.values(A))

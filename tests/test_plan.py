@@ -199,19 +199,22 @@ def test_stats_agree_with_the_layout(S):
     plan = analyze(S, "mmd")
     stats = plan.stats
     assert stats["levels"] == fronts(plan.layout, plan.table).level.max(initial=-1) + 1
-    assert stats["bins"] == stats["rounds"] == 1
-    assert plan.layout.bins == ()
-    chunks = padchol.analyze(oracle.spd(S), order="mmd", device="gpu")
-    assert chunks.stats["rounds"] == chunks.layout.rounds or not S.size
-    assert chunks.stats["bins"] == len(chunks.layout.bins) or not S.size
-    assert {k: chunks.stats[k] for k in EXACT} == {k: stats[k] for k in EXACT}
+    assert (stats["engine"], stats["bins"]) == ("tiles", 1)
+    assert stats["trips"] == stats["fronts"]
+    batched = padchol.analyze(oracle.spd(S), order="mmd", device="gpu")
+    stages = batched.layout.levels.stages
+    assert batched.stats["engine"] == "levels"
+    assert batched.stats["trips"] == sum(stage.trips for stage in stages)
+    assert batched.stats["bins"] == len(stages) or not S.size
+    assert batched.stats["padded_flops"] >= batched.stats["flops"]
+    assert {k: batched.stats[k] for k in EXACT} == {k: stats[k] for k in EXACT}
     assert stats["bytes"] == sum(leaf.nbytes for leaf in jax.tree.leaves(plan))
     assert stats["padded_flops"] >= stats["flops"]
     assert stats["padded_entries"] >= stats["nnz_L"]
     assert stats["ordering"] == "mmd"
     assert stats["seconds"] > 0
-    stats["rounds"] = -1
-    assert plan.stats["rounds"] == 1  # a copy: nobody's facts are changed
+    stats["bins"] = -1
+    assert plan.stats["bins"] == 1  # a copy: nobody's facts are changed
 
 
 @pytest.mark.parametrize("n", [200_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
@@ -224,11 +227,11 @@ def test_a_path_of_many_nodes(n):
 
 @oracle.quick
 @given(oracle.patterns())
-def test_the_cheapest_ordering_is_found_though_not_all_are_scheduled(S):
-    model = CostModel(chunks=True)
+def test_the_cheapest_ordering_is_found(S):
+    model = CostModel.gpu()
     names = ["natural", "rcm", "mmd"]
     candidates = [analysis._candidate(oracle.as_pattern(S), name, model, len) for name in names]
-    best, scheduled = analysis._cheapest_in_chunks(candidates, model)
+    best, scheduled = analysis._cheapest_in_levels(candidates, model)
     assert scheduled.cost == schedule(best.relaxed, model).cost
     assert scheduled.cost == min(schedule(c.relaxed, model).cost for c in candidates)
     best = analysis._cheapest(candidates, CostModel())

@@ -1,24 +1,26 @@
-"""Bins, rounds and chunks: every supernode in exactly one place, children before parents."""
+"""Stages and trips: every supernode in exactly one place, children before parents."""
 
 import numpy as np
 import pytest
+import support
 import symbolic_oracle as oracle
 from hypothesis import given
 from hypothesis import strategies as st
 
+import padchol
 from padchol.symbolic.costs import SIZES, CostModel, padded, padded_shape
 from padchol.symbolic.etree import heights
 from padchol.symbolic.exact import exact_supernodes
-from padchol.symbolic.layout import BLOCK
-from padchol.symbolic.schedule import MAX_BINS, rounds, schedule
+from padchol.symbolic.schedule import levels, schedule, turns
 from padchol.symbolic.supernodes import Supernodes, relax
 
+GPU = CostModel.gpu()
 PATTERNS = [pytest.param(S, id=name) for name, S in oracle.EXAMPLES.items()]
 
 
 def nodes_of(S, relaxed):
     exact, _ = exact_supernodes(oracle.as_pattern(S), np.arange(len(S)))
-    return relax(exact, CostModel())[0] if relaxed else exact
+    return relax(exact, GPU)[0] if relaxed else exact
 
 
 def stand_alone(widths):
@@ -35,53 +37,46 @@ def chain(S):
     return Supernodes(np.arange(S + 1), parent, row_ptr, np.arange(1, S))
 
 
-def steps(made, fronts):
-    """When each front is done: the number of its chunk in the order of a sweep."""
-    at, step = np.full(fronts, -1), 0
-    for r in range(made.rounds):
-        for bin in made.bins:
-            for chunk in range(*bin.chunk_ptr[r : r + 2]):
-                done = bin.fronts[chunk * bin.C : (chunk + 1) * bin.C]
-                assert (done >= 0).any()  # no chunk of padding alone
-                at[done[done >= 0]] = step
-                step += 1
-    return at
-
-
-def check(nodes):
-    made = schedule(nodes, CostModel())
-    assert made.levels == oracle.heights(nodes.parent).max(initial=-1) + 1
-    assert made.rounds <= made.levels
-    assert len(made.bins) <= MAX_BINS
+def check(nodes, model=GPU):
+    """Every supernode in one place of a stage that holds it, in a trip after those of its children;
+    no trip without any."""
+    made = schedule(nodes, model)
+    assert len(made.stages) <= model.stages
     assert np.isfinite(made.cost)
-    at = np.concatenate([bin.fronts for bin in made.bins] or [np.zeros(0, np.int64)])
+    at = np.concatenate([stage.nodes for stage in made.stages] or [np.zeros(0, np.int64)])
     np.testing.assert_array_equal(np.sort(at[at >= 0]), np.arange(nodes.parent.size))
-    for bin in made.bins:
-        assert bin.chunk_ptr.shape == (made.rounds + 1,)
-        assert bin.chunk_ptr[0] == 0
-        assert (np.diff(bin.chunk_ptr) >= 0).all()
-        assert bin.chunks * bin.C == bin.fronts.size
-        assert [int(x) for x in padded_shape(bin.W, bin.M)] == [bin.W, bin.M]
-        real = bin.fronts[bin.fronts >= 0]
-        assert (nodes.width[real] <= bin.W).all()
-        assert (nodes.below[real] <= bin.M).all()
-    done, child = steps(made, nodes.parent.size), np.flatnonzero(nodes.parent >= 0)
+    done, trip = np.full(nodes.parent.size, -1), 0
+    for stage in made.stages:
+        assert stage.trips * stage.C == stage.nodes.size
+        assert model.places >= stage.C
+        assert [int(x) for x in padded_shape(stage.W, stage.M)] == [stage.W, stage.M]
+        real = stage.nodes[stage.nodes >= 0]
+        assert (nodes.width[real] <= stage.W).all()
+        assert (nodes.below[real] <= stage.M).all()
+        for mine in stage.nodes.reshape(stage.trips, stage.C):
+            assert (mine >= 0).any()
+            done[mine[mine >= 0]] = trip
+            trip += 1
+    child = np.flatnonzero(nodes.parent >= 0)
     assert (done[child] < done[nodes.parent[child]]).all()
     return made
 
 
+def trips(made):
+    return sum(stage.trips for stage in made.stages)
+
+
 @oracle.quick
-@given(oracle.patterns(), st.integers(1, 5), st.randoms(use_true_random=False))
-def test_rounds_and_turns_are_the_earliest_possible(S, bins, random):
+@given(oracle.patterns(), st.integers(1, 4), st.randoms())
+def test_stages_and_turns_are_the_earliest_possible(S, stages, random):
     parent = nodes_of(S, relaxed=False).parent
-    bin_of = np.array([random.randrange(bins) for _ in parent], np.int64)
-    found = list(zip(*rounds(parent, bin_of), strict=True))
+    first = np.array([random.randrange(stages) for _ in parent], np.int64)
+    found = list(zip(*turns(parent, first), strict=True))
     for s, mine in enumerate(found):
-        needed = [(0, 0)]
+        needed = [(first[s], 0)]
         for child in np.flatnonzero(parent == s):
-            at, turn = found[child]
-            same, later = bin_of[child] == bin_of[s], bin_of[child] > bin_of[s]
-            needed.append((at + later, turn + 1 if same else 0))
+            stage, turn = found[child]
+            needed.append((stage, turn + 1))
         assert mine == max(needed)
 
 
@@ -103,40 +98,52 @@ def test_every_supernode_sits_in_one_place_after_its_children(S, relaxed):
 
 
 def test_no_supernodes():
-    made = schedule(nodes_of(oracle.diagonal(0), relaxed=False), CostModel())
-    assert made.levels == made.rounds == 0
-    assert made.bins == []
+    made = schedule(nodes_of(oracle.diagonal(0), relaxed=False), GPU)
+    assert made.stages == []
     assert made.cost == 0
 
 
-def test_one_level_in_one_bin():
+def test_one_level_in_one_trip():
     made = check(stand_alone([4] * 1000))
-    assert made.levels == made.rounds == 1
-    assert len(made.bins) == 1
-    assert made.bins[0].C > 1
+    assert [(stage.C, stage.trips) for stage in made.stages] == [(1000, 1)]
+
+
+def test_a_tpu_takes_few_at_a_time():
+    made = check(stand_alone([4] * 1000), CostModel.tpu())
+    assert [stage.C for stage in made.stages] == [CostModel.tpu().places]
 
 
 def test_as_many_levels_as_supernodes():
     made = check(chain(50))
-    assert made.levels == 50
-    assert made.rounds < 4
-    assert sum(bin.chunks for bin in made.bins) == 50
+    assert levels(chain(50)) == trips(made) == 50
 
 
-def test_bins_are_limited_however_many_shapes_there_are():
+def test_stages_are_limited_however_many_shapes_there_are():
     widths = np.repeat(SIZES[1:25], 3)
     made = check(stand_alone(widths))
-    assert 1 < len(made.bins) <= MAX_BINS
+    assert 1 < len(made.stages) <= GPU.stages
 
 
-def test_a_front_wider_than_the_list_of_sizes():
+def test_more_shapes_than_are_told_apart():
+    widths = np.arange(1, 400) * 8
+    check(stand_alone(widths))
+
+
+def test_trips_grow_like_the_height_of_the_tree():
+    """Four times the unknowns add a few trips, where supernodes are four times as many."""
+    made = [padchol.analyze(support.grid(k, k), order="nd", device="gpu") for k in (40, 80, 160)]
+    assert all(plan.stats["trips"] < 0.1 * plan.stats["fronts"] for plan in made[1:])
+    assert made[2].stats["trips"] < 40
+
+
+def test_a_supernode_wider_than_the_list_of_sizes():
     made = check(stand_alone([5000, 3]))
-    assert max(bin.W for bin in made.bins) >= 5000
+    assert max(stage.W for stage in made.stages) >= 5000
 
 
 def size_step(size: int) -> int:
-    """How far padded sizes are apart here: an eighth of the next power of two, 4 to 512."""
-    return min(max(2 ** (max(size - 1, 0).bit_length() - 3), 4), 512)
+    """How far padded sizes are apart here: an eighth of the next power of two, 8 to 512."""
+    return min(max(2 ** (max(size - 1, 0).bit_length() - 3), 8), 512)
 
 
 @given(st.integers(0, 20_000))
@@ -145,7 +152,7 @@ def test_padded_sizes(size):
     step = size_step(size)
     assert found == -(-size // step) * step
     assert padded(found) == found
-    assert found <= max(size + 3, 1.25 * size)
+    assert found <= max(size + 7, 1.25 * size)
 
 
 def test_listed_sizes_are_padded_sizes():
@@ -158,16 +165,9 @@ shapes = st.tuples(st.integers(1, 5000), st.one_of(st.integers(0, 20), st.intege
 
 @given(st.lists(shapes, min_size=1, max_size=5))
 def test_padded_shapes(drawn):
-    """None below stays none; else there is room for a block below, and no more than that needs."""
     w, m = np.array(drawn).T
     W, M = padded_shape(w, m)
     np.testing.assert_array_equal(W, padded(w))
-    np.testing.assert_array_equal(M == 0, m == 0)
-    some = m > 0
-    assert (M[some] >= BLOCK).all()
-    np.testing.assert_array_equal(M[m > BLOCK], padded(m[m > BLOCK]))
-    assert (M[m <= BLOCK] <= BLOCK).all()
-    for again, once in zip(padded_shape(W, M), (W, M), strict=True):
-        np.testing.assert_array_equal(again, once)
+    np.testing.assert_array_equal(M, padded(m))
     for k, (one_w, one_m) in enumerate(drawn):
         assert [int(x) for x in padded_shape(one_w, one_m)] == [W[k], M[k]]

@@ -136,14 +136,14 @@ def test_a_changed_table_does_not_match_its_fingerprint(saved, name):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda facts, arrays: facts["layout"]["bins"][0].update(W=4096),
+        lambda facts, arrays: facts["layout"]["tables"]["stages"][0].update(W=4096),
         lambda facts, arrays: facts["layout"].update(n=26),
         lambda facts, arrays: facts["facts"].update(nnz_L=facts["facts"]["nnz_L"] + 1),
         lambda facts, arrays: facts.update(fingerprint="0" * 64),
         lambda facts, arrays: facts.pop("layout") and None,
-        lambda facts, arrays: facts["layout"].update(bins=None),
-        lambda facts, arrays: facts["layout"].update(bins=[[1, 2]]),
-        lambda facts, arrays: facts["layout"]["bins"][0].update(matrix_blocks=[[1]]),
+        lambda facts, arrays: facts["layout"].update(tables=None),
+        lambda facts, arrays: facts["layout"]["tables"].update(stages=[[1, 2]]),
+        lambda facts, arrays: facts["layout"]["tables"]["stages"][0].update(matrix_blocks=[[1]]),
         lambda facts, arrays: facts.update(facts=None),
         lambda facts, arrays: [facts],
     ],
@@ -185,7 +185,12 @@ def test_a_cache_finds_the_plan_again_and_makes_it_once(tmp_path, monkeypatch):
 def test_a_cache_tells_patterns_and_options_apart(tmp_path):
     A, B = oracle.spd(oracle.grid(5, 5)), oracle.spd(oracle.path(25))
     perm = np.arange(25)[::-1]
-    asked = [dict(), dict(order="rcm"), dict(order=perm), dict(costs=CostModel(per_step=0.0))]
+    asked = [
+        dict(),
+        dict(order="rcm"),
+        dict(order=perm),
+        dict(costs=CostModel(per_tiled_front=0.0)),
+    ]
     for options in asked:
         for matrix in (A, B):
             is_same(

@@ -1,15 +1,17 @@
-"""The two sweeps: against elimination in a dense array, adjoint to one another, and tight padding.
+"""The two sweeps in levels: against elimination in a dense array, adjoint, and tight padding.
 
-The kernels here are linear. A front hands up, with node its final value, masked to what counts,
+The kernels here are linear. A supernode hands up, with node its final value, masked to what counts,
 
     panel     p_i = sum_w weight_iw node_iw of its rows below, then  (p_i (j + 1) + (i + 2) p_j) / 8
     pivots    p   = sum_w weight_w node_w, then  (i + 1) p / 8
 
-The weights are a leaf, zero at padding. Every other place that does not count starts as NaN: both
-ends of a storage, padded fronts, rows and columns, and what lies above the diagonal.
+The weights are a leaf, zero at padding. Every other place that does not count starts as NaN: padded
+supernodes, rows and columns, and what lies above the diagonal.
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +20,9 @@ import pytest
 import support
 from storages import counting, places
 
-from padchol.numeric.sweep import Sweep, run
-from padchol.symbolic.unfold import front_rows
+from padchol.numeric.levels import run
+from padchol.numeric.sweep import Sweep
+from padchol.symbolic.unfold import fronts
 
 TREES = ("grid2", "path", "forest", "disconnected", "diagonal")
 K = 3  # columns of vectors
@@ -29,82 +32,78 @@ def weighted(node, weight, axis):
     return jnp.sum(jnp.where(weight == 0, 0, node * weight), axis)
 
 
-def ramp(bin):
-    return 1.0 + jnp.arange(bin.M)
+def ramp(stage):
+    return 1.0 + jnp.arange(stage.M)
 
 
-def panel_up(bin, args):
+def panel_up(stage, args):
     node, weight = jnp.tril(args[0]), args[1]
-    p = weighted(node, weight, 2)[:, bin.W :]
-    i = ramp(bin)
+    p = weighted(node, weight, 2)[:, stage.W :]
+    i = ramp(stage)
     return node, (p[:, :, None] * i + (i[:, None] + 1) * p[:, None, :]) / 8
 
 
-def noisy_panel_up(bin, args):
+def noisy_panel_up(stage, args):
     """`panel_up`, with NaN wherever a sweep may find anything."""
-    node, update = panel_up(bin, args)
+    node, update = panel_up(stage, args)
     above = jnp.triu(jnp.ones(update.shape, bool), 1)
     pivots = jnp.triu(jnp.ones(node.shape, bool), 1)
     return jnp.where(pivots, jnp.nan, node), jnp.where(above, jnp.nan, update)
 
 
-def panel_down(bin, args, below):
+def panel_down(stage, args, below):
     node, weight = args
-    i, below = ramp(bin), jnp.tril(below)
+    i, below = ramp(stage), jnp.tril(below)
     p = (below @ i + jnp.swapaxes(below, 1, 2) @ (i + 1)) / 8
-    moved = weight[:, bin.W :] * p[:, :, None]
-    return jnp.tril(node) + jnp.pad(moved, ((0, 0), (bin.W, 0), (0, 0)))
+    moved = weight[:, stage.W :] * p[:, :, None]
+    return jnp.tril(node) + jnp.pad(moved, ((0, 0), (stage.W, 0), (0, 0)))
 
 
-def pivots_up(bin, args):
+def pivots_up(stage, args):
     p = weighted(*args, 1)
-    return args[0], ramp(bin)[:, None] * p[:, None] / 8
+    return args[0], ramp(stage)[:, None] * p[:, None] / 8
 
 
-def pivots_down(bin, args, below):
+def pivots_down(stage, args, below):
     node, weight = args
-    return node + weight * jnp.einsum("i,cik->ck", ramp(bin), below)[:, None] / 8
+    return node + weight * jnp.einsum("i,cik->ck", ramp(stage), below)[:, None] / 8
 
 
 UP = {"panel": panel_up, "pivots": pivots_up}
 DOWN = {"panel": panel_down, "pivots": pivots_down}
 kinds = pytest.mark.parametrize("kind", ["panel", "pivots"])
+case = partial(support.case, device="gpu")
 trees = pytest.mark.parametrize("name", TREES)
 
 
 def random_storage(plan, kind, seed, padding=np.nan):
     """Random where a place counts, `padding` elsewhere."""
-    length = plan.layout.length(kind)
-    x = np.random.default_rng(seed).normal(size=(length,) if kind == "panel" else (length, K))
-    x[~counting(plan, kind)] = padding
+    counts = counting(plan, kind)
+    shape = counts.shape if kind == "panel" else (*counts.shape, K)
+    x = np.random.default_rng(seed).normal(size=shape)
+    x[~counts] = padding
     return x
-
-
-def spec_of(plan, kind, kernel):
-    up = kernel not in DOWN.values()
-    return Sweep(plan.layout, kernel, up, kind, K, (kind,), batched=((),))
 
 
 def swept(plan, kind, kernel, x):
     """What counts of the final storage, zero elsewhere."""
     weight = random_storage(plan, kind, 9, padding=0)
-    spec = spec_of(plan, kind, kernel)
+    spec = Sweep(plan.layout, kernel, kernel not in DOWN.values(), kind, K, (kind,))
     found = np.array(jax.jit(lambda *args: run(spec, *args))(plan.table, x, [weight]))
     found[~counting(plan, kind)] = 0
     return found
 
 
 def eliminated(plan, kind, x):
-    """The up sweep, front after front, in arrays indexed by rows and columns of the matrix."""
+    """The up sweep, supernode by supernode, in arrays indexed by rows and columns of the matrix."""
     counts = counting(plan, kind)
     row, column = (each[counts] for each in places(plan, kind))
     held, weight = np.zeros((2, plan.n, plan.n) if kind == "panel" else (2, plan.n, 1, K))
     held[row, column] = x[counts]
     weight[row, column] = random_storage(plan, kind, 9)[counts]
-    bins = zip(plan.layout.bins, front_rows(plan.layout, plan.table), strict=True)
-    fronts = [(rows[: bin.W], rows[bin.W :]) for bin, stacked in bins for rows in stacked]
-    for pivots, below in sorted(fronts, key=lambda front: front[0].min()):  # children come first
-        pivots, below = pivots[pivots < plan.n], below[below < plan.n]
+    found = fronts(plan.layout, plan.table)
+    each = zip(found.pivots, found.below, strict=True)
+    for pivots, below in sorted(each, key=lambda front: front[0].min()):  # children come first
         i = 1 + np.arange(below.size)
         if kind == "panel":
             mine = np.ix_(below, pivots)
@@ -121,7 +120,7 @@ def eliminated(plan, kind, x):
 @pytest.mark.parametrize("kernel", [panel_up, noisy_panel_up, pivots_up])
 def test_up_is_a_loop_over_fronts(name, kernel):
     """Row 15: the sweep adds every update where elimination in a dense array adds it."""
-    _, plan, _ = support.case(name)
+    _, plan, _ = case(name)
     kind = "pivots" if kernel is pivots_up else "panel"
     x = random_storage(plan, kind, 0)
     expected = eliminated(plan, kind, x)
@@ -135,7 +134,7 @@ def test_up_is_a_loop_over_fronts(name, kernel):
 @kinds
 def test_up_and_down_are_adjoint(name, kind):
     """Row 23: <up x, y> = <x, down y>, the two kernels written apart."""
-    _, plan, _ = support.case(name)
+    _, plan, _ = case(name)
     x, y = random_storage(plan, kind, 0), random_storage(plan, kind, 1)
     up, down = swept(plan, kind, UP[kind], x), swept(plan, kind, DOWN[kind], y)
     x, y = np.nan_to_num(x), np.nan_to_num(y)
@@ -147,10 +146,9 @@ def test_up_and_down_are_adjoint(name, kind):
 
 
 def test_depths():
-    """Row 15: one level, and as many levels as there are fronts."""
-    plan = support.case("diagonal")[1]
-    assert plan.stats["levels"] == plan.layout.rounds == 1
-    plan = support.case("path")[1]
-    assert plan.stats["levels"] == plan.n - 1  # the last two columns share a front
-    assert sum(bin.chunks for bin in plan.layout.bins) == plan.stats["levels"]
-    assert plan.layout.rounds < 4
+    """Row 15: one level, and as many levels as there are supernodes."""
+    plan = case("diagonal")[1]
+    assert plan.stats["levels"] == plan.stats["trips"] == 1
+    plan = case("path")[1]
+    assert plan.stats["levels"] == plan.n - 1  # the last two columns share a supernode
+    assert plan.stats["trips"] == plan.stats["levels"]

@@ -1,5 +1,4 @@
-"""Fronts on tiles, as a CPU runs them: against the same routines in chunks, and what XLA makes of
-them."""
+"""Routines on supernodes, against dense ones; on tiles also what XLA makes of them."""
 
 from __future__ import annotations
 
@@ -9,52 +8,78 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import support
-from storages import TILED, both_forms, tiled_case, tiled_parts
+from storages import NAMES, case_of
 
 import padchol
-from padchol.numeric import factorise, selinv, solve
+from padchol.numeric import factorise, fronts, selinv, solve
 from padchol.numeric.tiled.loops import get, loop, one_function, put, t_product, whole
 from padchol.numeric.tiled.run import COLUMNS
-from padchol.numeric.values import to_panels, to_pivots
+from padchol.numeric.values import from_pivots, to_panels, to_pivots
+from padchol.symbolic.unfold import fronts as unfold_fronts
+from padchol.symbolic.unfold import panel_places
 
 
-def lower_of(plan, panels):
-    """What counts of a panel storage."""
-    above, padded, idle = tiled_parts(plan)
-    return np.where(above | padded | idle, 0, panels)
+def dense_factor(plan, a):
+    """L as a dense matrix, in the plan's order."""
+    A = np.asarray(support.symmetric(plan, np.asarray(a, float)))
+    return np.linalg.cholesky(A[plan.perm][:, plan.perm])
 
 
-@pytest.mark.parametrize("name", [*TILED, pytest.param("tall", marks=pytest.mark.slow)])
-def test_factor_and_selected_inverse(name, precision):
-    """Row 15: both forms give the same panels of L, inverse of the pivots included, and of Z."""
-    plan, a = tiled_case(name)
+def pivot_inverses(plan, L):
+    """L11^-T of each front, where it stands in the plan's order."""
+    out = np.zeros_like(L)
+    for pivots in unfold_fronts(plan.layout, plan.table).pivots:
+        mine = np.ix_(pivots, pivots)
+        out[mine] = np.linalg.inv(L[mine]).T
+    return out
+
+
+@support.both_engines
+@pytest.mark.parametrize("name", [*NAMES, pytest.param("tall", marks=pytest.mark.slow)])
+def test_factor_and_selected_inverse(name, device, precision):
+    """Row 15: the panels of L are those of a dense factorisation; on tiles, L11^-T stands above the
+    diagonal. Those of Z are entries of the inverse."""
+    plan, a = case_of(name, device)
+    L = dense_factor(plan, a)
     a = jnp.asarray(a, precision)
     tolerance = 200 * np.finfo(precision).eps
-    tiled, chunks = both_forms(factorise.CHOLESKY, plan, to_panels(plan, a, pivots=1))
-    _, _, idle = tiled_parts(plan)
-    assert support.relative(np.where(idle, 0, tiled), np.where(idle, 0, chunks)) < tolerance
-    tiled, chunks = both_forms(selinv.INVERSE, plan, chunks)
-    assert support.relative(lower_of(plan, tiled), lower_of(plan, chunks)) < tolerance
+    panels = fronts.apply(factorise.CHOLESKY, plan, to_panels(plan, a, pivots=1))
+    place, row, column = panel_places(plan.layout, plan.table)
+    real = (row < plan.n) & (column < plan.n)
+    place, row, column = place[real], row[real], column[real]
+    found, below = np.asarray(panels)[place], row >= column
+    assert support.relative(found[below], L[row[below], column[below]]) < tolerance
+    if device == "cpu":
+        inverse = pivot_inverses(plan, L)
+        assert (
+            support.relative(found[~below], inverse[row[~below], column[~below]]) < tolerance
+            or not found[~below].size
+        )
+    Z = np.asarray(fronts.apply(selinv.INVERSE, plan, panels))[place]
+    wanted = np.linalg.inv(L @ L.T)
+    assert support.relative(Z[below], wanted[row[below], column[below]]) < 10 * tolerance
 
 
+@support.both_engines
 @pytest.mark.parametrize("k", [1, COLUMNS + 5])
 @pytest.mark.parametrize(
     "name", ["grid2", "disconnected", pytest.param("tall", marks=pytest.mark.slow)]
 )
-def test_half_solves(name, k):
-    """Row 15: both forms give the same half solves, whatever the number of columns."""
-    plan, a = tiled_case(name)
+def test_half_solves(name, k, device):
+    """Row 15: half solves are dense ones, whatever the number of columns."""
+    plan, a = case_of(name, device)
     panels = factorise.factorise(plan, jnp.asarray(a))[0]
     b = np.random.default_rng(0).normal(size=(plan.n, k))
     stored = to_pivots(plan, jnp.asarray(b))
-    for routine in (solve.FORWARD, solve.BACKWARD):
-        tiled, chunks = both_forms(routine, plan, stored, panels)
-        assert support.relative(tiled[1:], chunks[1:]) < 1e-13
+    L = dense_factor(plan, a)
+    for routine, matrix in ((solve.FORWARD, L), (solve.BACKWARD, L.T)):
+        found = from_pivots(plan, fronts.apply(routine, plan, stored, panels))
+        assert support.relative(found, np.linalg.solve(matrix, b)) < 1e-13
 
 
 def test_a_batch_of_all_routines():
     """Row 24: members follow one another; panels shared or each their own."""
-    plan, a = tiled_case("grid2")
+    plan, a = case_of("grid2")
     values = jnp.asarray(a) * jnp.asarray([1.0, -1.0, 2.0])[:, None]  # the second fails
     b = jnp.asarray(np.random.default_rng(0).normal(size=(3, plan.n)))
 
@@ -89,7 +114,7 @@ def test_a_failed_pivot_stays_where_it_is(order):
 
 def test_values_closed_over():
     """Row 21: constants instead of arguments compile as well (XLA would move them inside)."""
-    plan, a = tiled_case("band")
+    plan, a = case_of("band")
     expected = np.linalg.slogdet(np.asarray(support.symmetric(plan, a)))[1]
     np.testing.assert_allclose(jax.jit(lambda: padchol.cholesky(plan, a).logdet())(), expected)
     b = np.ones(plan.n)
@@ -111,7 +136,7 @@ def test_xla_compiles_one_function():
 
 def test_nothing_stays_apart():
     """Everything is inlined into the one function: no call is left in what XLA is given."""
-    plan, a = tiled_case("grid2")
+    plan, a = case_of("grid2")
     b = jnp.ones((plan.n, 2))
     panels = factorise.factorise(plan, jnp.asarray(a))[0]
     for lowered in (

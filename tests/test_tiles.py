@@ -7,21 +7,19 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import support
-from storages import TILED, records, tiled_case, tiled_panels
+from storages import NAMES, case_of, records, tiled_panels
 
 import padchol
 from padchol.symbolic import extend_add
 from padchol.symbolic.costs import CostModel
 from padchol.symbolic.layout import BAND, MOVE, PIECE, QUAD, RECORD, SQUARE_RECORD, STRIP
-from padchol.symbolic.unfold import panel_places, read
+from padchol.symbolic.unfold import panel_places, positions, read
 
 
 def fronts(plan):
     """Plan positions of the pivots and of the rows below of each front."""
-    tiles, n = plan.layout.tiles, plan.n
-    position = np.full(tiles.pivots, n)
-    position[read(plan.table, tiles.location)] = np.arange(n)
-    below = position[read(plan.table, tiles.rows)]
+    n, position = plan.n, positions(plan.layout, plan.table)
+    below = position[read(plan.table, plan.layout.tiles.rows)]
     for _, D, quads, m, pivot, start, *_ in records(plan):
         pivots = position[pivot : pivot + QUAD * quads]
         assert (below[start + m : start + D - QUAD * quads] == n).all()
@@ -48,10 +46,10 @@ def squares(plan, f):
     return np.stack(fields, 1)
 
 
-@pytest.mark.parametrize("name", [*TILED, "tall"])
+@pytest.mark.parametrize("name", [*NAMES, "tall"])
 def test_fronts_hold_the_pattern(name):
     """Pivots partition the columns; each column of L has its rows in the front of its pivot."""
-    plan = tiled_case(name)[0]
+    plan = case_of(name)[0]
     indices, indptr = plan.factor_pattern()
     found = np.zeros(plan.n, int)
     for pivots, below in fronts(plan):
@@ -62,18 +60,19 @@ def test_fronts_hold_the_pattern(name):
     assert (found == 1).all()
 
 
-@pytest.mark.parametrize("name", TILED)
-def test_rows_of_unknowns_in_both_orders(name):
+@support.both_engines
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_of_unknowns_in_both_orders(name, device):
     """The same rows of the pivot storage, for the plan's order and for the user's."""
-    plan = tiled_case(name)[0]
-    tiles = plan.layout.tiles
-    location, user = read(plan.table, tiles.location), read(plan.table, tiles.user)
+    plan = case_of(name, device)[0]
+    storage = plan.layout.storage
+    location, user = read(plan.table, storage.location), read(plan.table, storage.user)
     np.testing.assert_array_equal(user[np.asarray(plan.perm)], location)
 
 
-@pytest.mark.parametrize("name", [*TILED, "tall"])
+@pytest.mark.parametrize("name", [*NAMES, "tall"])
 def test_moves_carry_each_entry_once(name):
-    tall = check_moves(tiled_case(name)[0])
+    tall = check_moves(case_of(name)[0])
     if name == "tall":
         assert tall > BAND
 
@@ -84,7 +83,7 @@ def unlisted(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["grid2", *(pytest.param(n, marks=pytest.mark.slow) for n in TILED if n != "grid2")]
+    "name", ["grid2", *(pytest.param(n, marks=pytest.mark.slow) for n in NAMES if n != "grid2")]
 )
 def test_moves_in_place_of_squares(name, monkeypatch):
     """The same entries, and the same numbers as dense, with strips times pieces only."""
@@ -130,10 +129,8 @@ def check_moves(plan):
     the panel of the front whose pivot its column is, and what comes too much above that diagonal;
     moves of a front come band by band. Returns the rows of the tallest update."""
     n = plan.n
-    row, column = panel_places(plan.layout, plan.table)
-    start = records(plan)[0, 0]
     place = {}
-    for at, (i, j) in enumerate(zip(row, column, strict=True), start):
+    for at, i, j in zip(*panel_places(plan.layout, plan.table), strict=True):
         if i < n and j < n:
             place[i, j] = at
     tall = 0
@@ -155,10 +152,11 @@ def check_moves(plan):
 
 def test_places_of_panels():
     """`panel_places` against the layout spelled out."""
-    plan = tiled_case("grid2")[0]
+    plan = case_of("grid2")[0]
     front, r, c = tiled_panels(plan)
-    row, column = panel_places(plan.layout, plan.table)
+    at, row, column = panel_places(plan.layout, plan.table)
     kept = front >= 0
+    np.testing.assert_array_equal(at, np.flatnonzero(kept))
     front, r, c = front[kept], r[kept], c[kept]
     for f, (pivots, below) in enumerate(fronts(plan)):
         w = QUAD * records(plan)[f, 2]

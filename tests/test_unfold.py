@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 import padchol
 from padchol.symbolic.layout import Section
-from padchol.symbolic.unfold import front_rows, fronts, read
+from padchol.symbolic.unfold import fronts, read, stage_rows
 
 PATTERNS = [pytest.param(S, id=name) for name, S in oracle.EXAMPLES.items()]
 
 
-def check(S, order):
-    plan = padchol.analyze(oracle.spd(S), order=order)
+def check(S, order, device="cpu"):
+    plan = padchol.analyze(oracle.spd(S), order=order, device=device)
     L = oracle.eliminate(S[np.ix_(plan.perm, plan.perm)])
     n = plan.n
     found = fronts(plan.layout, plan.table)
@@ -36,21 +36,22 @@ def check(S, order):
     assert not (L & ~held).any()  # relaxation adds room, it never takes any away
 
 
-def check_in_chunks(plan):
-    """The same fronts, bin by bin, padded."""
+def check_in_stages(plan):
+    """The same fronts, stage by stage, padded, and children before parents."""
     found = fronts(plan.layout, plan.table)
     expected = {tuple(p): tuple(b) for p, b in zip(found.pivots, found.below, strict=True)}
-    rows = front_rows(plan.layout, plan.table)
-    for bin, padded in zip(plan.layout.bins, rows, strict=True):
+    rows = stage_rows(plan.layout, plan.table)
+    for stage, padded in zip(plan.layout.levels.stages, rows, strict=True):
         for row in padded:
-            mine, below = (np.sort(x[x < plan.n]) for x in (row[: bin.W], row[bin.W :]))
+            mine, below = (np.sort(x[x < plan.n]) for x in (row[: stage.W], row[stage.W :]))
             assert not mine.size or expected.pop(tuple(mine)) == tuple(below)
     assert not expected
 
 
+@pytest.mark.parametrize("device", ["gpu", "tpu"])
 @pytest.mark.parametrize("S", PATTERNS)
-def test_chunks_hold_the_same_fronts(S):
-    check_in_chunks(padchol.analyze(oracle.spd(S), device="tpu"))
+def test_stages_hold_the_same_fronts(S, device):
+    check_in_stages(padchol.analyze(oracle.spd(S), device=device))
 
 
 @pytest.mark.parametrize("order", ["natural", "mmd", "auto"])
@@ -60,9 +61,13 @@ def test_fronts_of_examples_hold_every_entry_of_the_factor(S, order):
 
 
 @oracle.quick
-@given(oracle.patterns(), st.sampled_from(["natural", "rcm", "mmd"]))
-def test_fronts_hold_every_entry_of_the_factor(S, order):
-    check(S, order)
+@given(
+    oracle.patterns(),
+    st.sampled_from(["natural", "rcm", "mmd"]),
+    st.sampled_from(["cpu", "gpu"]),
+)
+def test_fronts_hold_every_entry_of_the_factor(S, order, device):
+    check(S, order, device)
 
 
 def test_read_takes_one_section_as_int64():
@@ -72,7 +77,7 @@ def test_read_takes_one_section_as_int64():
     np.testing.assert_array_equal(found, [3, 4, 5, 6])
 
 
-def test_levels_of_a_plan_without_fronts():
-    plan = padchol.analyze(oracle.spd(oracle.diagonal(0)))
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_levels_of_a_plan_without_fronts(device):
+    plan = padchol.analyze(oracle.spd(oracle.diagonal(0)), device=device)
     assert fronts(plan.layout, plan.table).parent.size == 0
-    assert front_rows(plan.layout, plan.table) == []

@@ -1,8 +1,9 @@
 """fit: the constants of the cost model, measured on this machine.
 
 Plans of several grids under several amalgamations are timed; the times are explained, by least
-squares with weights 1 / time and no negative price, as a sum of counted things. A CPU takes fronts
-one by one, other devices take them in chunks: each has prices of its own. What comes out is printed
+squares with weights 1 / time and no negative price, as a sum of counted things. A CPU takes
+supernodes one by one, other devices take batches of them: each has prices of its own. What comes
+out is printed
 as the `CostModel` for `padchol.analyze(A, costs=...)`, or for `padchol/symbolic/costs.py`.
 """
 
@@ -10,16 +11,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from padchol.cli import peers
 from padchol.cli.bench import read as read_matrix
-from padchol.symbolic.costs import CostModel, front_flops
-from padchol.symbolic.layout import BLOCK, QUAD
-from padchol.symbolic.unfold import front_records, read
+from padchol.symbolic.costs import KERNELS, CostModel, front_flops, moved_entries
+from padchol.symbolic.layout import QUAD
+from padchol.symbolic.unfold import front_records
 
 GRIDS = ("grid2d:20", "grid2d:50", "grid2d:100", "grid2d:180", "grid3d:8", "grid3d:14", "grid3d:20")
 
@@ -27,8 +28,8 @@ GRIDS = ("grid2d:20", "grid2d:50", "grid2d:100", "grid2d:180", "grid3d:8", "grid
 class Engine(NamedTuple):
     """How fronts are run: what is paid in a factorisation, and how often.
 
-    prices: of a call, then fields of `CostModel`, the rate of flops last. bent: how the model is
-    bent, so that the prices can be told apart.
+    prices: of a call, then fields of `CostModel`. bent: how the model is bent, so that the prices
+    can be told apart.
     """
 
     prices: tuple[str, ...]
@@ -44,32 +45,17 @@ def one_by_one(plan) -> list[float]:
     return [1, w.size, (w * (w + m)).sum(), (m * m).sum(), front_flops(w, m).sum()]
 
 
-def in_chunks(plan) -> list[float]:
-    """How often each price is paid where fronts are taken in chunks."""
-    bins = plan.layout.bins
-    in_blocks, single = 0.0, 0.0
-    for bin in bins:
-        m = (read(plan.table, bin.rows).reshape(bin.fronts, bin.M) > 0).sum(1)
-        if bin.blocks:
-            in_blocks += float(np.sum(m * (m + BLOCK) / 2))
-        else:
-            single += float(np.sum(m * (m + 1) / 2))
-    W, M, C, chunks = (
-        np.array([getattr(bin, name) for bin in bins], float) for name in ("W", "M", "C", "chunks")
-    )
-    fronts = C * chunks
+def in_levels(plan) -> list[float]:
+    """How often each price is paid where supernodes are taken in batches."""
+    W, M, C, trips = np.array(plan.stats["shapes"], float).reshape(-1, 4).T
+    places = C * trips
+    moved = CostModel().entry_bytes * moved_entries(W, M)
     return [
         1,
-        chunks.sum(),
-        (chunks * np.ceil(W / 8)).sum(),
-        plan.layout.rounds * len(bins),
-        fronts.sum(),
-        (fronts * W / 8).sum(),
-        (fronts * W * (W + M)).sum(),
-        (fronts * M * M).sum(),
-        in_blocks,
-        single,
-        (fronts * front_flops(W, M)).sum(),
+        KERNELS * trips.sum(),
+        places.sum(),
+        (places * moved).sum(),
+        (places * front_flops(W, M)).sum(),
     ]
 
 
@@ -86,30 +72,21 @@ ONE_BY_ONE = Engine(
         {"tiled_flops": 5.0, "per_tiled_moved": 4.0},
     ),
 )
-IN_CHUNKS = Engine(
-    (
-        "per_call",
-        "per_step",
-        "per_step_block",
-        "per_loop",
-        "per_front",
-        "per_column_block",
-        "per_entry",
-        "per_update",
-        "per_moved",
-        "per_single",
-        "flops",
-    ),
-    in_chunks,
-    # dearer and cheaper memory, dearer and cheaper steps, small chunks
+IN_LEVELS = Engine(
+    ("per_call", "per_launch", "per_place", "bytes", "batched_flops"),
+    in_levels,
+    # dearer and cheaper launches, supernodes, memory and arithmetic; few and narrow supernodes
     (
         {},
-        {"per_entry": 3.0},
-        {"per_entry": 0.3},
-        {"per_step": 6.0, "per_step_block": 3.0},
-        {"chunk_entries": 0.25},
+        {"per_launch": 10.0},
+        {"per_launch": 0.1, "per_place": 0.1},
+        {"per_place": 10.0},
+        {"bytes": 0.2},
+        {"batched_flops": 0.2},
+        {"widest": 0.125},
     ),
 )
+RATES = ("tiled_flops", "bytes", "batched_flops")  # of which a model holds so much in a nanosecond
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -124,8 +101,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--device",
         choices=("auto", "cpu", "gpu", "tpu"),
         default="auto",
-        help="whose prices: cpu takes fronts one by one, gpu and tpu in chunks, which a CPU can be "
-        "made to do as well (default: the platform of JAX's default device)",
+        help="whose prices: cpu takes supernodes one by one, gpu and tpu in batches, as a CPU can, "
+        "too, to see what it takes (default: the platform of JAX's default device)",
     )
 
 
@@ -144,10 +121,7 @@ def explain(engine: Engine, counts, nanoseconds) -> tuple[dict[str, float], floa
     error = float(np.sqrt(np.mean((scaled @ prices - 1) ** 2)))
     named = zip(engine.prices, prices.tolist(), paid, strict=True)
     found = {name: price for name, price, real in named if real}
-    rate = engine.prices[-1]
-    if rate in found:  # flops have a rate, not a price
-        found[rate] = 1 / max(found[rate], 1e-3)
-    return found, error
+    return {k: 1 / max(v, 1e-6) if k in RATES else v for k, v in found.items()}, error
 
 
 def measured(engine: Engine, names: list[str], device: Any, seconds: float) -> tuple[list, list]:
@@ -158,7 +132,7 @@ def measured(engine: Engine, names: list[str], device: Any, seconds: float) -> t
     from padchol.analysis import analyze
     from padchol.numeric.factorise import factorise
 
-    model, counts, times = CostModel(), [], []
+    model, counts, times = CostModel.of(device), [], []
     for name in names:
         A = read_matrix(name)
         for bent in engine.bent:
@@ -166,29 +140,30 @@ def measured(engine: Engine, names: list[str], device: Any, seconds: float) -> t
             plan = analyze(A, costs=replace(model, **changed), device=device)
             counts.append(engine.counted(plan))
             plan, a = jax.tree.map(jnp.asarray, plan), jnp.asarray(plan.values(A))
+            a = a.astype(f"float{8 * model.entry_bytes}")
             job = {"factor": lambda plan=plan, a=a: jax.block_until_ready(factorise(plan, a))}
             times.append(1e9 * peers.medians(job, seconds)["factor"])
             print(f"{name:<12} {bent!s:<52} {times[-1] / 1e6:8.2f} ms", flush=True)
     return counts, times
 
 
+def _text(x: float | bool) -> str:
+    return f"{x:.3g}" if isinstance(x, float) else repr(x)
+
+
 def main(args: argparse.Namespace) -> int:
     peers.release_blas()
     import jax
 
-    from padchol.numeric import fronts
-
     jax.config.update("jax_enable_x64", True)
     device = jax.default_backend() if args.device == "auto" else args.device
     device = device if device in ("cpu", "tpu") else "gpu"
-    engine = ONE_BY_ONE if device == "cpu" else IN_CHUNKS
-    tiled, fronts.TILED = fronts.TILED, engine is ONE_BY_ONE
-    try:
-        counts, times = measured(engine, args.files, device, args.seconds)
-    finally:
-        fronts.TILED = tiled
+    engine = ONE_BY_ONE if device == "cpu" else IN_LEVELS
+    counts, times = measured(engine, args.files, device, args.seconds)
     prices, error = explain(engine, counts, times)
-    kept = {name: price for name, price in prices.items() if name != "per_call"}
+    fixed = {f.name: getattr(CostModel.of(device), f.name) for f in fields(CostModel)}
+    fixed = {name: x for name, x in fixed.items() if x != getattr(CostModel(), name)}
+    kept = {k: v for k, v in (fixed | prices).items() if k != "per_call"}
     print(f"A call: {prices['per_call'] / 1e3:.0f} us. Typical error: {error:.0%}.")
-    print("CostModel(" + ", ".join(f"{k}={v:.3g}" for k, v in kept.items()) + ")")
+    print("CostModel(" + ", ".join(f"{k}={_text(v)}" for k, v in kept.items()) + ")")
     return 0

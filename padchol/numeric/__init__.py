@@ -1,13 +1,13 @@
-"""The numeric phase: dense kernels on fronts, handed to two sweeps. JAX only.
+"""The numeric phase: dense mathematics on supernodes, handed to two sweeps. JAX only.
 
-    dense -> moves -> sweep, and tiled.loops -> ... -> tiled.run
-    both -> fronts -> factorise -> selinv -> logdet, and factorise -> adjoint -> solve
+    tiled.loops -> ... -> tiled.run, and dense, sweep -> levels        two engines
+    both -> fronts -> factorise -> selinv -> logdet, and factorise -> adjoint -> solve -> pivots
 
-A routine has two forms. On tiles: one front after the other in its own size, as a CPU does it. In
-chunks: a batch of padded fronts, of one of a few shapes, as other devices do. Both have the
-storages of `symbolic.tiles`; `values` moves values and vectors in and out of them. Derivatives of
-every order and mode are made in `forms`.
+On tiles a CPU takes one supernode after the other in its own size. In levels an accelerator takes
+batches of padded ones. Each has storages of its own; `values` moves values and vectors in and out
+of them. Derivatives of every order and mode are made in `forms`, batches in `members`, batches over
+several devices in `devices`.
 
-Notation: a chunk has C fronts of one bin, W pivot columns, M rows below, D = W + M; F is the number
-of fronts in a bin. L11 (W, W) and L21 (M, W) are the pivot columns of L in one front.
+Notation: a supernode has W pivot columns and M rows below, D = W + M; L11 (W, W) and L21 (M, W) are
+its columns of L. A trip of levels takes C of them.
 """

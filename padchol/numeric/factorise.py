@@ -143,4 +143,6 @@ def first_of(plan: Plan, failed: Bool[Array, " n"]) -> Int[Array, ""]:
 
 def diagonal(plan: Plan, panels: Panels) -> Float[Array, " n"]:
     """diag(L), in the plan's order."""
-    return panels.at[section(plan.table, plan.layout.storage.diagonal)].get(mode="promise_in_bounds")
+    return panels.at[section(plan.table, plan.layout.storage.diagonal)].get(
+        mode="promise_in_bounds"
+    )

@@ -33,7 +33,7 @@ from padchol.symbolic.layout import INT32_MAX, Kind, Section, Stage
 
 
 def run(spec: Sweep, table: jax.Array, storage: jax.Array, leaves: Sequence[jax.Array]):
-    """The final storage. Cost: a dozen kernels a trip, the padded flops, one move of each update."""
+    """The final storage. Cost: a dozen kernels a trip, the padded flops, a move of each update."""
     levels = spec.layout.levels
     panels = spec.node == "panel"
     size = levels.fronts if panels and not spec.alone else 0
@@ -173,9 +173,7 @@ def _hand_up(fronts, parents: _Parents, update):
         at = jnp.where(i[:, None] >= i, parents.at, INT32_MAX)
         return fronts.at[at].add(update, mode="drop")
 
-    return lax.platform_dependent(
-        fronts, parents, update, tpu=_hand_up_one_by_one, default=at_once
-    )
+    return lax.platform_dependent(fronts, parents, update, tpu=_hand_up_one_by_one, default=at_once)
 
 
 def _hand_up_one_by_one(fronts, parents: _Parents, update):

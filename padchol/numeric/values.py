@@ -18,7 +18,6 @@ from padchol.plan import Plan
 from padchol.symbolic import pattern as patterns
 from padchol.symbolic.layout import INT32_MAX, Section
 
-
 PIECE = 8_192  # addresses of one scatter on a TPU (experiment 34)
 
 

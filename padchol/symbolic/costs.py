@@ -36,6 +36,12 @@ def front_flops(W: np.ndarray, M: np.ndarray) -> np.ndarray:
     return 2 * W**3 + 2 * W * W * M + 2 * W * M * M
 
 
+def moved_entries(W: np.ndarray, M: np.ndarray) -> np.ndarray:
+    """Entries of one supernode of a batch that are read or written: of its panel twice each, of its
+    front once, of its update when it is made and when it is added."""
+    return 5 * W * (W + M) + W * M + 6 * M * M
+
+
 @dataclass(frozen=True)
 class CostModel:
     """Prices in nanoseconds.
@@ -99,15 +105,10 @@ class CostModel:
         return KERNELS * self.per_launch
 
     def padded(self, W: np.ndarray, M: np.ndarray) -> np.ndarray:
-        """One padded supernode as a part of a batch: its panel goes in and out, its front is read,
-        its update is made, and added entry by entry."""
+        """One padded supernode as a part of a batch."""
         W, M = np.asarray(W, float), np.asarray(M, float)
-        moved = 4 * W * (W + M) + 6 * M * M
-        return (
-            self.per_place
-            + moved * self.entry_bytes / self.bytes
-            + front_flops(W, M) / self.batched_flops
-        )
+        moved = moved_entries(W, M) * self.entry_bytes / self.bytes
+        return self.per_place + moved + front_flops(W, M) / self.batched_flops
 
     def tiled(self, w: np.ndarray, m: np.ndarray) -> np.ndarray:
         """Supernodes as a CPU takes them: in whole quads, one by one, each with its move."""

@@ -94,14 +94,14 @@ def build(
         writer.add(_padded_pivots(nodes, made), 0, panel, "unit"),
     )
     local = _local(nodes, where)
-    stages, starts = [], np.zeros(3, np.int64)
+    stages, panel, pivot, front = [], 0, 0, 0
     for stage in made.stages:
         order, places = stage.W + stage.M, stage.nodes.size
-        sections = _stage(writer, nodes, where, local, stage.nodes, stage.M)
-        stages.append(
-            Stage(stage.W, stage.M, stage.C, stage.trips, *map(int, starts), *sections)
-        )
-        starts += places * np.array([order * stage.W, stage.W, order**2])
+        starts = (stage.W, stage.M, stage.C, stage.trips, panel, pivot, front)
+        stages.append(Stage(*starts, *_stage(writer, nodes, where, local, stage.nodes, stage.M)))
+        panel += places * order * stage.W
+        pivot += places * stage.W
+        front += places * order**2
     return storage, Levels(tuple(stages), where.front_end, _span(nodes, relaxed))
 
 

@@ -133,7 +133,7 @@ def _places(sizes: np.ndarray, W: int, M: int, model: CostModel) -> tuple[int, f
     tried = np.unique(np.append(most, 1 << np.arange(most.bit_length())))
     tried = tried[tried <= most]
     trips = (-(-sizes // tried[:, None])).sum(1)
-    cost = trips * (model.trip + tried * float(model.padded(W, M)))
+    cost = trips * (model.trip + tried * float(model.padded(np.array(W), np.array(M))))
     best = int(np.argmin(cost))
     return int(tried[best]), float(cost[best])
 

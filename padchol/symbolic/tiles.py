@@ -1,7 +1,7 @@
 """Tables of supernodes in exact sizes, one behind the other, as a CPU runs them: `numeric.tiled`.
 
-The panel of a supernode of w pivots and m rows below, both rounded up to whole quads of four, is stored
-by quads of columns: (quads, D, 4) with D = w + m. Children come before parents.
+The panel of a supernode of w pivots and m rows below, both rounded up to whole quads of four, is
+stored by quads of columns: (quads, D, 4) with D = w + m. Children come before parents.
 
 Lengths are rounded up to a few sizes for every doubling, so that similar patterns share programs.
 """
