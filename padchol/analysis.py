@@ -234,7 +234,7 @@ def _assemble(
         "table": table,
         "copy_places": copy_places.astype(np.int32),
     }
-    cost = scheduled.cost if scheduled else chosen.price(model)
+    cost = scheduled.predicted(model) if scheduled else chosen.price(model)
     items = counted(chosen.name, exact, relaxed, cost, layout, arrays, started)
     facts = Facts(items, fingerprint(arrays, layout, chosen.nnz_L))
     return Plan(**arrays, layout=layout, nnz=pattern.rows.size, facts=facts)

@@ -242,8 +242,8 @@ def test_a_layout_that_asks_for_as_much(saved):
     """Not even where the facts agree with it: plans do not pack so well."""
 
     def change(facts, arrays):
-        start = facts["layout"]["tiles"]["moves"][0]
-        facts["layout"]["tiles"]["moves"] = [start, 3 * 10**7 - start]
+        last = facts["layout"]["tables"]["stages"][-1]
+        last["local"] = [last["local"][0], 3 * 10**7 - last["local"][0]]
         arrays["table"] = np.zeros(3 * 10**7, np.int32)
 
     altered(saved, change)

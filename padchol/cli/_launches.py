@@ -17,7 +17,7 @@ NOTHING = {
 CALLED = re.compile(r"(?:to_apply|true_computation|false_computation)=%([\w.\-]+)")
 BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 KNOWN = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
-SCOPE = re.compile(r'op_name="[^"]*/(\d+)_trips/while"')
+SCOPE = re.compile(r'op_name="[^"]*[/(](\d+)_trips\)*/while"')  # vmap puts parentheses around it
 BOUND = re.compile(r"ROOT .* compare\(%[\w.\-]+, %([\w.\-]+)\), direction=LT")
 CONSTANT = re.compile(r"%([\w.\-]+) = s32\[\]\S* constant\((\d+)\)")
 

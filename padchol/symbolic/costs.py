@@ -60,6 +60,7 @@ class CostModel:
     bytes: float = 1_500.0  # per ns; half of what an H100 SXM has: 3,350
     batched_flops: float = 3_400.0  # per ns; a tenth of what an H100 SXM has in float64: 34,000
     entry_bytes: int = 8
+    batch: float = 4.0  # matrices that a trip is planned for: also, other sweeps do more with one
     stages: int = 6  # shapes; each is compiled by itself, 2 s for a value and gradient (34)
     places: int = 4_096  # supernodes of a trip at most
     widest: int = 256  # pivot columns of a supernode; wider ones are cut into chains
@@ -105,10 +106,10 @@ class CostModel:
         return KERNELS * self.per_launch
 
     def padded(self, W: np.ndarray, M: np.ndarray) -> np.ndarray:
-        """One padded supernode as a part of a batch."""
+        """One padded supernode as a part of a trip, in each matrix of a batch."""
         W, M = np.asarray(W, float), np.asarray(M, float)
         moved = moved_entries(W, M) * self.entry_bytes / self.bytes
-        return self.per_place + moved + front_flops(W, M) / self.batched_flops
+        return self.per_place + self.batch * (moved + front_flops(W, M) / self.batched_flops)
 
     def tiled(self, w: np.ndarray, m: np.ndarray) -> np.ndarray:
         """Supernodes as a CPU takes them: in whole quads, one by one, each with its move."""
@@ -133,4 +134,4 @@ class CostModel:
         return price
 
 
-KERNELS = 14  # of a trip of a factorisation, as compiled for an H100
+KERNELS = 13  # of a trip of a factorisation, as compiled for an H100 (experiment 34)

@@ -10,6 +10,7 @@ what a sweep costs while matrices are small.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -38,7 +39,15 @@ class Stage(NamedTuple):
 
 class Schedule(NamedTuple):
     stages: list[Stage]
-    cost: float  # predicted nanoseconds of one factorisation
+    cost: float  # predicted nanoseconds of a factorisation of so many matrices as a trip is for
+
+    def predicted(self, model: CostModel) -> float:
+        """Nanoseconds of one factorisation."""
+        one = replace(model, batch=1)
+        return sum(
+            stage.trips * (one.trip + stage.C * float(one.padded(*np.array([stage.W, stage.M]))))
+            for stage in self.stages
+        )
 
 
 def schedule(nodes: Supernodes, model: CostModel) -> Schedule:
