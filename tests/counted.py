@@ -15,11 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
 import support
-from programs import equations
+from programs import equations, kernels
 
 import padchol
 from padchol import laplace, likelihoods, precisions
-from padchol.numeric import fronts
 from padchol.symbolic.layout import MOVE, PIECE, QUAD
 from padchol.symbolic.supernodes import ramp
 from padchol.symbolic.unfold import read
@@ -121,8 +120,7 @@ def models() -> dict[str, Callable]:
 def of_model(f: Callable) -> dict[str, float]:
     """Size of a traced program of two parameters: what is compiled grows with it."""
     every = list(equations(jax.make_jaxpr(f)(jnp.zeros(2)).jaxpr))
-    kernels = sum(eqn.primitive is fronts.fronts_p for eqn in every)
-    return {"equations": len(every), "kernels": kernels}
+    return {"equations": len(every), "kernels": kernels(f, jnp.zeros(2))}
 
 
 def counted() -> dict[str, dict[str, float]]:

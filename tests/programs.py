@@ -7,37 +7,44 @@ from functools import partial
 import jax
 from jax.extend.core import jaxprs_in_params
 
-from padchol.numeric import forms, fronts, members
-
-EXPANDED = {
-    forms.form_p: forms._compute,
-    members.members_p: members._compute,
-    fronts.fronts_p: fronts._run,
-}
+from padchol.numeric import call
 
 
 def equations(jaxpr):
-    """Every equation, those of inner programs included; a form, or a batch, counts as the
-    sweeps, and a sweep as the loops, that it stands for on a CPU.
+    """Every equation, those of inner programs included; a call counts as the loops that it stands
+    for on a CPU.
 
     A program that occurs under several equations is counted at each.
     """
     for eqn in jaxpr.eqns:
         yield eqn
-        if eqn.primitive in EXPANDED:
+        if eqn.primitive is call.call_p:
             yield from equations(expanded(eqn).jaxpr)
         for inner in jaxprs_in_params(eqn.params):
             yield from equations(inner)
 
 
 def expanded(eqn):
-    """The program of one form or sweep."""
+    """The program of one call."""
     operands = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars]
-    return jax.make_jaxpr(partial(EXPANDED[eqn.primitive], **eqn.params))(*operands)
+    return jax.make_jaxpr(partial(call._compute, **eqn.params))(*operands)
 
 
-def sweeps(f, *args):
-    """Columns, and how many batch axes, of every sweep in the traced program of f."""
+def calls(f, *args):
+    """Columns of the vectors (None without any), and how many batch axes, of every call in the
+    traced program of f."""
+    found = []
+    for eqn in equations(jax.make_jaxpr(f)(*args).jaxpr):
+        if eqn.primitive is call.call_p:
+            what = eqn.params["what"]
+            arrays = eqn.invars[what.plan.num_leaves :]
+            vectors = what.computation.vectors(len(arrays))
+            k = {x.aval.shape[-1] for x, v in zip(arrays, vectors, strict=True) if v}
+            found.append((k.pop() if k else None, len(what.has)))
+    return found
+
+
+def kernels(f, *args):
+    """How many sweeps over tiles the traced program of f has: each is compiled by itself."""
     every = equations(jax.make_jaxpr(f)(*args).jaxpr)
-    found = [e.params["what"] for e in every if e.primitive is fronts.fronts_p]
-    return [(what.spec.k, len(what.has)) for what in found]
+    return sum(eqn.params.get("name") == "fronts" for eqn in every)

@@ -9,7 +9,8 @@ import pytest
 import support
 from storages import NAMES, case_of, in_panels
 
-from padchol.numeric import adjoint, factorise, fronts
+from padchol.numeric import adjoint, factorise
+from padchol.numeric.sweep import apply
 from padchol.numeric.values import from_panels, to_pivots
 
 
@@ -31,7 +32,7 @@ def test_adjoint_of_the_factorisation(name, device):
     L_bar[indices, columns] = rng.normal(size=indices.size)
     expected = jax.vjp(lambda a: dense_factor(plan, a), a)[1](jnp.asarray(L_bar))[0]
     panels = factorise.factorise(plan, a)[0]
-    pulled = fronts.apply(adjoint.ADJOINT, plan, in_panels(plan, L_bar), panels)
+    pulled = apply(adjoint.ADJOINT, plan, in_panels(plan, L_bar), panels)
     assert support.relative(from_panels(plan, pulled), expected) < 1e-11
 
 
@@ -46,5 +47,5 @@ def test_outer_product_on_the_pattern(name, k, device):
     empty = jnp.zeros(plan.layout.storage.panels)
     wanted = in_panels(plan, -z @ y.T)
     counts = np.asarray(in_panels(plan, np.ones((plan.n, plan.n)))) > 0
-    found = fronts.apply(adjoint.OUTER, plan, empty, *stored)
+    found = apply(adjoint.OUTER, plan, empty, *stored)
     assert support.relative(np.where(counts, found, 0), wanted) < 1e-13

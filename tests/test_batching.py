@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import support
 from jax.extend.core import jaxprs_in_params
-from programs import equations, sweeps
+from programs import calls, equations
 
 import padchol
-from padchol.numeric import factorise, fronts, solve
+from padchol.numeric import factorise, solve
+from padchol.numeric.call import Computation, call
+from padchol.numeric.sweep import apply
 from padchol.numeric.values import to_pivots
 
 
@@ -66,6 +68,22 @@ def test_panels_that_nobody_asks_for_are_not_stored():
     np.testing.assert_array_equal(nested.reshape(20), jax.jit(jax.vmap(f))(values))
 
 
+class Half(Computation):
+    """One sweep, of panels and a pivot storage."""
+
+    def compute(self, plan, panels, b):
+        return [apply(solve.FORWARD, plan, b, panels)]
+
+    def shapes(self, plan, panels, b):
+        return [b]
+
+    def vectors(self, count):
+        return (False, True)
+
+
+HALF = Half()
+
+
 @support.both_engines
 def test_leaves_with_some_of_the_batch_axes(device):
     """Row 24: panels batched along one axis, vectors along the other and along both."""
@@ -76,7 +94,7 @@ def test_leaves_with_some_of_the_batch_axes(device):
     b = jnp.asarray(np.random.default_rng(0).normal(size=shape)).at[:, :, 0].set(0)
 
     def f(b, panels):
-        return fronts.apply(solve.FORWARD, plan, b, panels)
+        return call(HALF, plan, panels, b)[0]
 
     for axes in ((0, 1), (1, 0)):  # of the vectors: which is the outer one
         swapped = b if axes == (0, 1) else jnp.swapaxes(b, 0, 1)
@@ -84,7 +102,7 @@ def test_leaves_with_some_of_the_batch_axes(device):
         mapped = jax.vmap(jax.vmap(f, (0, own[1])), (0, own[0]))
         found = jax.jit(mapped)(swapped, panels)
         lead = 1 if axes == (0, 1) else 2  # vectors alone become columns
-        assert {axes for _, axes in sweeps(mapped, swapped, panels)} == {lead}
+        assert {axes for _, axes in calls(mapped, swapped, panels)} == {lead}
         for i in range(2):
             for j in range(3):
                 x = found[i, j] if axes == (0, 1) else found[j, i]
@@ -92,23 +110,23 @@ def test_leaves_with_some_of_the_batch_axes(device):
                 assert support.relative(x[1:], expected[1:]) < 1e-13
 
 
-def loops_outside_sweeps(jaxpr):
+def loops_outside_calls(jaxpr):
     """Loops of the traced program that are not those of a sweep."""
     for eqn in jaxpr.eqns:
         if eqn.primitive.name in ("scan", "while"):
             yield eqn
         for inner in jaxprs_in_params(eqn.params):
-            yield from loops_outside_sweeps(inner)
+            yield from loops_outside_calls(inner)
 
 
 def check_columns(f, batch, columns: int):
     """f mapped over the first axis of `batch` runs sweeps of so many columns, neither folded nor
     in a loop, and gives what single calls give."""
     mapped = jax.vmap(f)
-    specs = sweeps(mapped, batch)
+    specs = calls(mapped, batch)
     assert specs
     assert set(specs) == {(columns, 0)}
-    assert not list(loops_outside_sweeps(jax.make_jaxpr(mapped)(batch).jaxpr))
+    assert not list(loops_outside_calls(jax.make_jaxpr(mapped)(batch).jaxpr))
     found, one = jax.jit(mapped)(batch), jax.jit(f)
     for i, b in enumerate(batch):
         for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(one(b)), strict=True):
@@ -144,11 +162,11 @@ def test_panels_of_their_own():
     stored = jax.vmap(lambda b: to_pivots(plan, b))(b)
 
     def f(b, panels):
-        return fronts.apply(solve.FORWARD, plan, b, panels)
+        return call(HALF, plan, panels, b)[0]
 
     check_columns(lambda b: f(b, panels), stored, 6)
     factors = jnp.linspace(1.0, 1.5, 3)[:, None]
-    specs = sweeps(jax.vmap(f), stored, panels * factors)
+    specs = calls(jax.vmap(f), stored, panels * factors)
     assert set(specs) == {(2, 1)}
     found = jax.vmap(f)(stored, panels * factors)
     for i in range(3):

@@ -15,7 +15,7 @@ from jax import export
 from programs import equations
 
 import padchol
-from padchol.numeric import factorise, fronts
+from padchol.numeric import factorise
 from padchol.numeric.values import multiply
 from padchol.symbolic.costs import CostModel
 
@@ -187,15 +187,15 @@ def test_programs_that_read_facts_are_not_shared():
 
 
 def test_equal_plans_share_inner_traces(monkeypatch):
-    """Row 25: eager calls, too, trace a sweep once for equal plans."""
+    """Row 25: eager calls, too, trace a computation once for equal plans."""
     traces = []
-    true = fronts.run_tiled
+    true = factorise.Factorisation.compute
 
     def counted(*args):
         traces.append(None)
         return true(*args)
 
-    monkeypatch.setattr(fronts, "run_tiled", counted)
+    monkeypatch.setattr(factorise.Factorisation, "compute", counted)
     A = support.grid(3, 5)
     first = padchol.analyze(A)
     jax.block_until_ready(padchol.cholesky(first, first.values(A)))

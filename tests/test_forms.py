@@ -12,6 +12,7 @@ import support
 
 import padchol
 from padchol.numeric import factorise, forms, selinv, solve
+from padchol.numeric.call import Call
 from padchol.numeric.forms import VALUES
 
 
@@ -27,14 +28,13 @@ def case():
 
 def number(form, plan, a, panels, directions, vectors, out):
     """D^k psi with all its arguments, the one left out put back by an inner product."""
-    tables, tree = jax.tree.flatten(plan)
-    what = forms.Partial(form, tree, out)
+    what = Call(forms.Partial(form, out), jax.tree.structure(plan))
     known, given = list(directions), list(vectors)
     if out == VALUES:
         last = known.pop()
     else:
         last, given[out] = given[out], None
-    return jnp.vdot(what.bind(tables, panels, a, known, given), last)
+    return jnp.vdot(what.computation.of(what, plan, panels, a, known, given), last)
 
 
 @pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.slow)])
@@ -84,13 +84,12 @@ def test_third_order_against_dense():
 def test_batches_of_some_arguments():
     """Row 24: directions, vectors or values batched, alone and together."""
     plan, a, _, (d, e, _), (b, c) = case()
-    tables, tree = jax.tree.flatten(plan)
-    what = forms.Partial(solve.BILINEAR, tree, VALUES)
+    what = Call(forms.Partial(solve.BILINEAR, VALUES), jax.tree.structure(plan))
     pairs = {"a": (a, 1.1 * a), "d": (d, e), "b": (b, 2 * b), "c": (c, c - b)}
 
     def f(a, d, b, c):
         panels = factorise.factorise(plan, a)[0]
-        return what.bind(tables, panels, a, [d], [b, c])
+        return what.computation.of(what, plan, panels, a, [d], [b, c])
 
     single = jax.jit(f)
     for batched in ({"d"}, {"b"}, {"a", "c"}):
@@ -115,4 +114,4 @@ def test_no_tape():
     assert sizes.count(plan.layout.storage.panels) <= 1
     assert max(sizes) <= plan.layout.storage.panels
     jaxpr = jax.make_jaxpr(jax.grad(f))(a).jaxpr
-    assert "padchol_form" in str(jaxpr)
+    assert "padchol_call" in str(jaxpr)

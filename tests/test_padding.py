@@ -63,7 +63,7 @@ class Poison:
         self.idle = {kind: laid_out(plan, kind, idle) > 0 for kind in ("panel", "pivots")}
         self.above, self.below = (laid_out(plan, "panel", mask) > 0 for mask in (above, padded))
 
-    def run(self, spec, table, storage, leaves):
+    def run(self, routine, stages, table, storage, leaves):
         self.sweeps += 1
 
         def put(kind, x):
@@ -72,8 +72,8 @@ class Poison:
             mask = self.idle[kind].reshape(-1, *(1,) * (x.ndim - 1))
             return jnp.where(mask, self.value, x)
 
-        leaves = [put(kind, leaf) for kind, leaf in zip(spec.takes, leaves, strict=True)]
-        return self.true[0](spec, table, put(spec.node, storage), leaves)
+        leaves = [put(kind, leaf) for kind, leaf in zip(routine.takes, leaves, strict=True)]
+        return self.true[0](routine, stages, table, put(routine.node, storage), leaves)
 
     def to_panels(self, plan, a, pivots=0):
         self.starts += 1

@@ -21,7 +21,7 @@ import support
 from storages import counting, places
 
 from padchol.numeric.levels import run
-from padchol.numeric.sweep import Sweep
+from padchol.numeric.sweep import Routine
 from padchol.symbolic.unfold import fronts
 
 TREES = ("grid2", "path", "forest", "disconnected", "diagonal")
@@ -88,8 +88,9 @@ def random_storage(plan, kind, seed, padding=np.nan):
 def swept(plan, kind, kernel, x):
     """What counts of the final storage, zero elsewhere."""
     weight = random_storage(plan, kind, 9, padding=0)
-    spec = Sweep(plan.layout, kernel, kernel not in DOWN.values(), kind, K, (kind,))
-    found = np.array(jax.jit(lambda *args: run(spec, *args))(plan.table, x, [weight]))
+    routine = Routine(kernel, None, None, kernel not in DOWN.values(), kind, (kind,))
+    sweep = jax.jit(lambda *args: run(routine, plan.layout.levels, *args))
+    found = np.array(sweep(plan.table, x, [weight]))
     found[~counting(plan, kind)] = 0
     return found
 

@@ -11,12 +11,11 @@ import support
 from storages import NAMES, case_of
 
 import padchol
-from padchol.numeric import factorise, fronts, selinv, solve
+from padchol.numeric import factorise, selinv, solve
+from padchol.numeric.sweep import COLUMNS, apply
 from padchol.numeric.tiled.loops import get, loop, one_function, put, t_product, whole
-from padchol.numeric.tiled.run import COLUMNS
 from padchol.numeric.values import from_pivots, to_panels, to_pivots
-from padchol.symbolic.unfold import fronts as unfold_fronts
-from padchol.symbolic.unfold import panel_places
+from padchol.symbolic.unfold import fronts, panel_places
 
 
 def dense_factor(plan, a):
@@ -28,7 +27,7 @@ def dense_factor(plan, a):
 def pivot_inverses(plan, L):
     """L11^-T of each front, where it stands in the plan's order."""
     out = np.zeros_like(L)
-    for pivots in unfold_fronts(plan.layout, plan.table).pivots:
+    for pivots in fronts(plan.layout, plan.table).pivots:
         mine = np.ix_(pivots, pivots)
         out[mine] = np.linalg.inv(L[mine]).T
     return out
@@ -43,7 +42,7 @@ def test_factor_and_selected_inverse(name, device, precision):
     L = dense_factor(plan, a)
     a = jnp.asarray(a, precision)
     tolerance = 200 * np.finfo(precision).eps
-    panels = fronts.apply(factorise.CHOLESKY, plan, to_panels(plan, a, pivots=1))
+    panels = apply(factorise.CHOLESKY, plan, to_panels(plan, a, pivots=1))
     place, row, column = panel_places(plan.layout, plan.table)
     real = (row < plan.n) & (column < plan.n)
     place, row, column = place[real], row[real], column[real]
@@ -55,7 +54,7 @@ def test_factor_and_selected_inverse(name, device, precision):
             support.relative(found[~below], inverse[row[~below], column[~below]]) < tolerance
             or not found[~below].size
         )
-    Z = np.asarray(fronts.apply(selinv.INVERSE, plan, panels))[place]
+    Z = np.asarray(apply(selinv.INVERSE, plan, panels))[place]
     wanted = np.linalg.inv(L @ L.T)
     assert support.relative(Z[below], wanted[row[below], column[below]]) < 10 * tolerance
 
@@ -73,7 +72,7 @@ def test_half_solves(name, k, device):
     stored = to_pivots(plan, jnp.asarray(b))
     L = dense_factor(plan, a)
     for routine, matrix in ((solve.FORWARD, L), (solve.BACKWARD, L.T)):
-        found = from_pivots(plan, fronts.apply(routine, plan, stored, panels))
+        found = from_pivots(plan, apply(routine, plan, stored, panels))
         assert support.relative(found, np.linalg.solve(matrix, b)) < 1e-13
 
 

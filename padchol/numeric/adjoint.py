@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from padchol.numeric.dense import inverse, lower, symmetric, t_times, times, times_t
 from padchol.numeric.factorise import Panels, unpack
-from padchol.numeric.fronts import Routine, apply
+from padchol.numeric.sweep import Routine, apply
 from padchol.numeric.tiled import adjoint
 from padchol.plan import Plan
 from padchol.symbolic.layout import Stage

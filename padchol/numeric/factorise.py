@@ -10,6 +10,7 @@ well, whose diagonal is that of L11 inverted.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -19,9 +20,9 @@ from jax import lax
 from jax.core import ShapedArray
 from jaxtyping import Array, Bool, Float, Int
 
+from padchol.numeric.call import Computation, constant
 from padchol.numeric.dense import cholesky, lower, solve, times_t, transposed
-from padchol.numeric.fronts import Routine, apply
-from padchol.numeric.members import Computation, call
+from padchol.numeric.sweep import Routine, apply
 from padchol.numeric.tiled import factor
 from padchol.numeric.values import section, to_panels
 from padchol.plan import Plan
@@ -47,11 +48,20 @@ def cholesky_front(stage: Stage, args: tuple):
 CHOLESKY = Routine(cholesky_front, factor.cholesky, factor.scratch, True, "panel")
 
 
-def _factor(plan: Plan, a: Array) -> tuple[Panels, Array]:
-    if plan.layout.in_levels and plan.n:
-        return _located(plan, a)
-    panels = factored(plan, a)
-    return panels, diagonal(plan, panels)
+class Factorisation(Computation):
+    """L and its diagonal."""
+
+    def compute(self, plan: Plan, a: Array) -> Sequence[Array]:
+        if plan.layout.in_levels and plan.n:
+            return _located(plan, a)
+        panels = factored(plan, a)
+        return panels, diagonal(plan, panels)
+
+    def shapes(self, plan: Plan, a: Any) -> Sequence[ShapedArray]:
+        return [ShapedArray((size,), a.dtype) for size in (plan.layout.storage.panels, plan.n)]
+
+
+FACTOR = Factorisation()
 
 
 def _located(plan: Plan, a: Array) -> tuple[Panels, Array]:
@@ -96,13 +106,6 @@ def _located(plan: Plan, a: Array) -> tuple[Panels, Array]:
         return lax.while_loop(lambda state: state[0] >= 0, attempt, start)[2:]
 
 
-def _shapes(plan: Plan, a: Any) -> list[ShapedArray]:
-    return [ShapedArray((size,), a.dtype) for size in (plan.layout.storage.panels, plan.n)]
-
-
-FACTOR = Computation(_factor, _shapes)
-
-
 @jax.jit
 def factorise(plan: Plan, a: Array) -> tuple[Panels, Float[Array, " n"], Int[Array, ""]]:
     """L, its diagonal (plan's order) and `first_failure` for canonical values `a`, as constants:
@@ -110,7 +113,7 @@ def factorise(plan: Plan, a: Array) -> tuple[Panels, Float[Array, " n"], Int[Arr
 
     Cost: the padded flops of the plan, plus one move of every update.
     """
-    panels, pivots = call(FACTOR, plan, a)
+    panels, pivots = constant(FACTOR, plan, a)
     return panels, pivots, first_failure(plan, pivots)
 
 

@@ -15,32 +15,19 @@ of `Form.partial`, the one thing a form defines.
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.core import ShapedArray
-from jax.extend.core import Primitive
 from jax.interpreters import ad
 
-from padchol.numeric.devices import alike, results
-from padchol.numeric.members import axes_of, one_by_one, register_lowering
-from padchol.numeric.primitives import (
-    as_columns,
-    compile_eager_calls,
-    from_columns,
-    front_axis,
-    over_axes,
-    register_batch,
-)
+from padchol.numeric.call import Call, Computation, call
 from padchol.plan import Plan
 
 VALUES = -1  # `out`: the gradient with respect to the values of A
-
-form_p = Primitive("padchol_form")
-form_p.multiple_results = True  # one
 
 
 @dataclass(frozen=True)
@@ -56,156 +43,92 @@ class Form:
     vectors: int = 0
 
 
-@dataclass(frozen=True)
-class Partial:
-    """What the primitive computes; its operands are the leaves of the plan, then L, `a`, the
-    directions, and the vectors but for `out`."""
-
-    form: Form
-    plan: Any  # tree structure
-    out: int = VALUES
-    directions: int = 0
-    lead: tuple[int, ...] = ()  # batch axes, outermost first, of directions and vectors
-    own: tuple[bool, ...] = ()  # whether L and `a` have each of them
-
-    def split(self, operands: Sequence) -> tuple[list, Any, Any, list, list]:
-        """(leaves of the plan, L, a, directions, all vectors)"""
-        tables = list(operands[: self.plan.num_leaves])
-        panels, a, *rest = operands[self.plan.num_leaves :]
-        vectors = list(rest[self.directions :])
-        if self.out != VALUES:
-            vectors.insert(self.out, None)
-        return tables, panels, a, list(rest[: self.directions]), vectors
-
-    def bind(self, tables, panels, a, directions, vectors) -> jax.Array:
-        """The inverse of `split`, and the array."""
-        given = [v for i, v in enumerate(vectors) if i != self.out]
-        what = replace(self, directions=len(directions))
-        arrays = alike(panels, a, *directions, *given)
-        return form_p.bind(*tables, *arrays, what=what)[0]
-
-    def led(self, a: jax.Array) -> jax.Array:
-        """Values with all batch axes, where `a` may have some."""
-        shape = [size if has else 1 for size, has in zip(self.lead, self.own, strict=True)]
-        return jnp.broadcast_to(a.reshape(*shape, a.shape[-1]), (*self.lead, a.shape[-1]))
-
-
 def partial(form: Form, plan: Plan, a, panels, vectors: Sequence = (), out: int = VALUES):
     """The gradient of the form, for values `a` whose factor is `panels`; differentiable in `a` and
     the vectors, in both modes, to every order."""
-    tables, tree = jax.tree.flatten(plan)
-    what = Partial(form, tree, out)
-    return what.bind(tables, jax.lax.stop_gradient(panels), a, (), vectors)
+    given = [v for i, v in enumerate(vectors) if i != out]
+    return call(Partial(form, out), plan, jax.lax.stop_gradient(panels), a, *given)[0]
 
 
-def _compute(*operands, what: Partial):
-    tables = operands[: what.plan.num_leaves]
-    plan = jax.tree.unflatten(what.plan, tables)
+@dataclass(frozen=True)
+class Partial(Computation):
+    """D^k of a form with one argument left out. Its arrays are L, `a`, the directions, and the
+    vectors but for `out`; directions and vectors have all batch axes."""
 
-    def one(*arrays):
-        _, panels, a, directions, vectors = what.split((*tables, *arrays))
+    form: Form
+    out: int = VALUES
+    directions: int = 0
+
+    def split(self, arrays: Sequence) -> tuple[Any, Any, list, list]:
+        """(L, a, directions, all vectors)"""
+        panels, a, *rest = arrays
+        vectors = list(rest[self.directions :])
+        if self.out != VALUES:
+            vectors.insert(self.out, None)
+        return panels, a, list(rest[: self.directions]), vectors
+
+    def of(self, call: Call, plan: Plan, panels, a, directions, vectors) -> jax.Array:
+        """The inverse of `split`, and the array."""
+        arrays = (*directions, *(v for i, v in enumerate(vectors) if i != self.out))
+        has = tuple((*mask[:2], *[True] * len(arrays)) for mask in call.has)
+        more = replace(self, directions=len(directions))
+        return replace(call, computation=more, has=has).bind(plan, panels, a, *arrays)[0]
+
+    def compute(self, plan: Plan, *arrays: jax.Array) -> Sequence[jax.Array]:
+        panels, a, directions, vectors = self.split(arrays)
         if not directions:
-            return what.form.partial(plan, a, panels, vectors, what.out)
+            return [self.form.partial(plan, a, panels, vectors, self.out)]
 
         def f(a):
-            return what.form.partial(plan, a, None, vectors, what.out)
+            return self.form.partial(plan, a, None, vectors, self.out)
 
-        return functools.reduce(_derivative, directions, f)(a)
+        return [functools.reduce(_derivative, directions, f)(a)]
 
-    arrays = operands[len(tables) :]
-    has = [(own, own, *[True] * (len(arrays) - 2)) for own in what.own]
-    return [over_axes(one, has, one_by_one(plan))(*arrays)]
+    def shapes(self, plan: Plan, *arrays: Any) -> Sequence[Any]:
+        del plan
+        _, a, _, vectors = self.split(arrays)
+        given = (v for v in vectors if v is not None)
+        return [ShapedArray((a if self.out == VALUES else next(given)).shape, arrays[0].dtype)]
+
+    def vectors(self, count: int) -> tuple[bool, ...]:
+        known = 2 + self.directions
+        return (*[False] * known, *[self.out != VALUES] * (count - known))
+
+    def together(self, mask: tuple[bool, ...]) -> tuple[bool, ...]:
+        own = any(mask[:2])  # L and `a`, together or not at all
+        return (own, own, *[True] * (len(mask) - 2))
+
+    def jvp(self, call: Call, plan: Plan, primals: Sequence, tangents: Sequence):
+        panels, a, directions, vectors = self.split(primals)
+        _, a_dot, direction_dots, vector_dots = self.split(tangents)
+        of = functools.partial(self.of, call, plan, panels, a)
+        moving = []
+        if type(a_dot) is not ad.Zero:
+            moving.append(of([*directions, call.led(a_dot, 1)], vectors))
+        for i, dot in enumerate(direction_dots):
+            if type(dot) is not ad.Zero:
+                moving.append(of([*directions[:i], dot, *directions[i + 1 :]], vectors))
+        for i, dot in enumerate(vector_dots):
+            if dot is not None and type(dot) is not ad.Zero:
+                moving.append(of(directions, [*vectors[:i], dot, *vectors[i + 1 :]]))
+        return call.bind(plan, *primals), [functools.reduce(operator.add, moving)]
+
+    def transpose(self, call: Call, plan: Plan, cotangents: Sequence, arrays: Sequence):
+        """The one argument that is not known is left out, and the cotangent takes the place of what
+        was left out before."""
+        panels, a, directions, vectors = self.split(arrays)
+        missing = next(i for i, x in enumerate(arrays) if ad.is_undefined_primal(x))
+        (cotangent,) = map(ad.instantiate_zeros, cotangents)
+        unknown = [v is not None and ad.is_undefined_primal(v) for v in vectors]
+        out = unknown.index(True) if any(unknown) else VALUES
+        directions = [d for d in directions if not ad.is_undefined_primal(d)]
+        if self.out == VALUES:
+            directions.append(cotangent)
+        else:
+            vectors[self.out] = cotangent
+        pulled = replace(self, out=out).of(call, plan, panels, a, directions, vectors)
+        return [pulled if i == missing else None for i in range(len(arrays))]
 
 
 def _derivative(f: Callable, direction) -> Callable:
     return lambda a: jax.jvp(f, (a,), (direction,))[1]
-
-
-def _axes(operands, what: Partial, **_):
-    tables = what.plan.num_leaves
-    own = [axis for axis, has in enumerate(what.own) if has]
-    columns = what.out != VALUES
-    taken = [axes_of((), x.ndim) for x in operands[:tables]]
-    taken += [axes_of(own, x.ndim) for x in operands[tables : tables + 2]]
-    every = range(len(what.lead))
-    for i, x in enumerate(operands[tables + 2 :]):
-        taken.append(axes_of(every, x.ndim, columns and i >= what.directions))
-    return taken, [axes_of(every, len(_shape(operands, what)), columns)]
-
-
-def _shape(operands, what: Partial) -> tuple[int, ...]:
-    _, _, a, _, vectors = what.split(operands)
-    if what.out == VALUES:
-        return (*what.lead, a.shape[-1])
-    return next(v for v in vectors if v is not None).shape
-
-
-compile_eager_calls(form_p)
-register_lowering(form_p, _compute, _axes)
-
-
-@form_p.def_abstract_eval
-def _abstract(*operands, what: Partial):
-    found = ShapedArray(_shape(operands, what), operands[what.plan.num_leaves].dtype)
-    return results(operands, [found], _axes(operands, what))
-
-
-def _jvp(primals, tangents, *, what: Partial):
-    tables, panels, a, directions, vectors = what.split(primals)
-    _, _, a_dot, direction_dots, vector_dots = what.split(tangents)
-    moving = []
-    if type(a_dot) is not ad.Zero:
-        moving.append(what.bind(tables, panels, a, [*directions, what.led(a_dot)], vectors))
-    for i, dot in enumerate(direction_dots):
-        if type(dot) is not ad.Zero:
-            moved = [*directions[:i], dot, *directions[i + 1 :]]
-            moving.append(what.bind(tables, panels, a, moved, vectors))
-    for i, dot in enumerate(vector_dots):
-        if dot is not None and type(dot) is not ad.Zero:
-            moved = [*vectors[:i], dot, *vectors[i + 1 :]]
-            moving.append(what.bind(tables, panels, a, directions, moved))
-    out = form_p.bind(*primals, what=what)
-    return out, [functools.reduce(jnp.add, moving)]
-
-
-ad.primitive_jvps[form_p] = _jvp
-
-
-def _transpose(cotangents, *operands, what: Partial):
-    """The one argument that is not known is left out, and the cotangent takes the place of what was
-    left out before."""
-    tables, panels, a, directions, vectors = what.split(operands)
-    missing = next(i for i, x in enumerate(operands) if ad.is_undefined_primal(x))
-    (cotangent,) = map(ad.instantiate_zeros, cotangents)
-    unknown = [v is not None and ad.is_undefined_primal(v) for v in vectors]
-    out = unknown.index(True) if any(unknown) else VALUES
-    directions = [d for d in directions if not ad.is_undefined_primal(d)]
-    if what.out == VALUES:
-        directions.append(cotangent)
-    else:
-        vectors[what.out] = cotangent
-    pulled = replace(what, out=out).bind(tables, panels, a, directions, vectors)
-    return [pulled if i == missing else None for i in range(len(operands))]
-
-
-ad.primitive_transposes[form_p] = _transpose
-
-
-def _batch(operands, dims, *, what: Partial):
-    """Vectors only, and a vector left out: they become more columns."""
-    tables = what.plan.num_leaves
-    known = tables + 2 + what.directions
-    size = next(x.shape[d] for x, d in zip(operands, dims, strict=True) if d is not None)
-    if not what.lead and what.out != VALUES and all(d is None for d in dims[:known]):
-        vectors = list(zip(operands[known:], dims[known:], strict=True))
-        merged = [as_columns(x, d, size) for x, d in vectors]
-        (out,) = form_p.bind(*operands[:known], *merged, what=what)
-        return [from_columns(out, size, front_axis(*vectors[0], size).shape[-1])], [1]
-    own = any(d is not None for d in dims[tables : tables + 2])  # L and `a`, together or not at all
-    whole = tables if own else tables + 2
-    moved = [front_axis(x, d, size) for x, d in zip(operands[whole:], dims[whole:], strict=True)]
-    more = replace(what, lead=(size, *what.lead), own=(own, *what.own))
-    return form_p.bind(*operands[:whole], *moved, what=more), [0]
-
-
-register_batch(form_p, _batch, lambda what: what.plan.num_leaves)

@@ -21,47 +21,48 @@ A batch over values is JAX's own vmap: it is folded into the trips.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from padchol.numeric.sweep import Sweep
-from padchol.symbolic.layout import INT32_MAX, Kind, Section, Stage
+from padchol.symbolic.layout import INT32_MAX, Kind, Levels, Section, Stage
+
+if TYPE_CHECKING:
+    from padchol.numeric.sweep import Routine
 
 
-def run(spec: Sweep, table: jax.Array, storage: jax.Array, leaves: Sequence[jax.Array]):
+def run(routine: Routine, levels: Levels, table, storage: jax.Array, leaves: Sequence[jax.Array]):
     """The final storage. Cost: a dozen kernels a trip, the padded flops, a move of each update."""
-    levels = spec.layout.levels
-    panels = spec.node == "panel"
-    size = levels.fronts if panels and not spec.alone else 0
+    panels = routine.node == "panel"
+    size = levels.fronts if panels and not routine.alone else 0
     state = (storage, jnp.zeros(size, storage.dtype))
-    for stage in levels.stages if spec.up else reversed(levels.stages):
-        if spec.alone:
-            state = _alone(spec, stage, table, leaves, state)
+    for stage in levels.stages if routine.up else reversed(levels.stages):
+        if routine.alone:
+            state = _alone(routine, stage, table, leaves, state)
             continue
         one_trip = {
             (True, True): _panel_up,
             (True, False): _panel_down,
             (False, True): _pivots_up,
             (False, False): _pivots_down,
-        }[panels, spec.up]
+        }[panels, routine.up]
 
         def trip(t, state, stage=stage, one_trip=one_trip):
-            t = t if spec.up else stage.trips - 1 - t
-            return one_trip(spec, stage, table, leaves, t, state)
+            t = t if routine.up else stage.trips - 1 - t
+            return one_trip(routine, stage, table, leaves, t, state)
 
         state = lax.fori_loop(0, stage.trips, trip, state)
     return state[0]
 
 
-def _panel_up(spec: Sweep, stage: Stage, table, leaves, t, state):
+def _panel_up(routine: Routine, stage: Stage, table, leaves, t, state):
     panels, fronts = state
-    node, *others = _read_all(spec, stage, table, panels, leaves, t)
+    node, *others = _read_all(routine, stage, table, panels, leaves, t)
     received = _read(fronts, stage.front, t, (stage.C, stage.D, stage.D))
-    node, update = spec.kernel(stage, (node + received[:, :, : stage.W], *others))
+    node, update = routine.batch(stage, (node + received[:, :, : stage.W], *others))
     panels = _write(panels, stage.panel, t, node)
     if stage.M:
         handed = received[:, stage.W :, stage.W :] + update
@@ -69,18 +70,18 @@ def _panel_up(spec: Sweep, stage: Stage, table, leaves, t, state):
     return panels, fronts
 
 
-def _panel_down(spec: Sweep, stage: Stage, table, leaves, t, state):
+def _panel_down(routine: Routine, stage: Stage, table, leaves, t, state):
     panels, fronts = state
-    args = _read_all(spec, stage, table, panels, leaves, t)
+    args = _read_all(routine, stage, table, panels, leaves, t)
     below = _read_below(fronts, _parents(stage, table, t))
-    node = spec.kernel(stage, args, below)
+    node = routine.batch(stage, args, below)
     front = jnp.concatenate([node, jnp.pad(below, ((0, 0), (stage.W, 0), (0, 0)))], 2)
     return _write(panels, stage.panel, t, node), _write(fronts, stage.front, t, front)
 
 
-def _pivots_up(spec: Sweep, stage: Stage, table, leaves, t, state):
+def _pivots_up(routine: Routine, stage: Stage, table, leaves, t, state):
     pivots, none = state
-    node, update = spec.kernel(stage, _read_all(spec, stage, table, pivots, leaves, t))
+    node, update = routine.batch(stage, _read_all(routine, stage, table, pivots, leaves, t))
     pivots = _write(pivots, stage.pivot, t, node)
     if stage.M:
         rows = _rows(stage, table, t)
@@ -88,27 +89,27 @@ def _pivots_up(spec: Sweep, stage: Stage, table, leaves, t, state):
     return pivots, none
 
 
-def _pivots_down(spec: Sweep, stage: Stage, table, leaves, t, state):
+def _pivots_down(routine: Routine, stage: Stage, table, leaves, t, state):
     pivots, none = state
-    args = _read_all(spec, stage, table, pivots, leaves, t)
+    args = _read_all(routine, stage, table, pivots, leaves, t)
     below = pivots.at[_rows(stage, table, t)].get(mode="fill", fill_value=0)
-    return _write(pivots, stage.pivot, t, spec.kernel(stage, args, below)), none
+    return _write(pivots, stage.pivot, t, routine.batch(stage, args, below)), none
 
 
-def _alone(spec: Sweep, stage: Stage, table, leaves, state):
+def _alone(routine: Routine, stage: Stage, table, leaves, state):
     """All places at once."""
     storage, none = state
     whole = Stage(**{**vars(stage), "C": stage.places, "trips": 1})
-    node = spec.kernel(whole, _read_all(spec, whole, table, storage, leaves, 0), None)
-    start = stage.panel if spec.node == "panel" else stage.pivot
+    node = routine.batch(whole, _read_all(routine, whole, table, storage, leaves, 0), None)
+    start = stage.panel if routine.node == "panel" else stage.pivot
     return _write(storage, start, 0, node), none
 
 
-def _read_all(spec: Sweep, stage: Stage, table, storage, leaves, t) -> tuple:
+def _read_all(routine: Routine, stage: Stage, table, storage, leaves, t) -> tuple:
     """The nodes of one trip, and its leaves."""
     return tuple(
         _of_kind(stage, kind, table, x, t)
-        for kind, x in zip(spec.kinds, (storage, *leaves), strict=True)
+        for kind, x in zip(routine.kinds, (storage, *leaves), strict=True)
     )
 
 

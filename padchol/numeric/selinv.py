@@ -18,7 +18,7 @@ from padchol.numeric import dense
 from padchol.numeric.dense import t_times, times, times_t, transposed
 from padchol.numeric.factorise import Panels, factored, unpack
 from padchol.numeric.forms import Form, partial
-from padchol.numeric.fronts import Routine, apply
+from padchol.numeric.sweep import Routine, apply
 from padchol.numeric.tiled import inverse
 from padchol.numeric.values import from_panels, pair_weights
 from padchol.plan import Plan

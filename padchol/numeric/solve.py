@@ -10,18 +10,23 @@ condition of L11 (Higham 2002, Accuracy and Stability, sec. 14.2).
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
+from jax.interpreters import ad
 from jaxtyping import Array, Float
 
 from padchol.numeric.adjoint import outer, pulled_back
+from padchol.numeric.call import Call, Computation, call, over_axes
 from padchol.numeric.dense import solve, solve_t, t_times, times
 from padchol.numeric.factorise import Panels, factored, unpack
 from padchol.numeric.forms import VALUES, Form, partial
-from padchol.numeric.fronts import Routine, apply
-from padchol.numeric.members import Computation, call
+from padchol.numeric.sweep import Routine, apply
 from padchol.numeric.tiled import triangular
 from padchol.numeric.values import (
     from_panels,
@@ -80,19 +85,53 @@ def solve_half(plan: Plan, up: bool, a: Array, panels: Panels, b: Float[Array, "
     return partial(BILINEAR, plan, a, panels, vectors, out).astype(b.dtype)
 
 
-def _solved(plan: Plan, a: Array, panels: Panels, b: Array) -> list[Array]:
-    del a
-    stored = to_pivots(plan, b.astype(panels.dtype), users=True)
-    x = apply(BACKWARD, plan, apply(FORWARD, plan, stored, panels), panels)
-    return [from_pivots(plan, x, users=True).astype(b.dtype)]
+class Solve(Computation):
+    """x = A^-1 b from values, panels and b: linear and symmetric in b."""
+
+    def compute(self, plan: Plan, a: Array, panels: Array, b: Array) -> Sequence[Array]:
+        del a
+        stored = to_pivots(plan, b.astype(panels.dtype), users=True)
+        x = apply(BACKWARD, plan, apply(FORWARD, plan, stored, panels), panels)
+        return [from_pivots(plan, x, users=True).astype(b.dtype)]
+
+    def shapes(self, plan: Plan, a: Any, panels: Any, b: Any) -> Sequence[Any]:
+        del plan, a, panels
+        return [b]
+
+    def vectors(self, count: int) -> tuple[bool, ...]:
+        del count
+        return (False, False, True)
+
+    def jvp(self, call: Call, plan: Plan, primals: Sequence, tangents: Sequence):
+        """dx = A^-1 (db - dA x)"""
+        (x,) = call.bind(plan, *primals)
+        a_dot, _, b_dot = tangents
+        terms = []
+        if type(a_dot) is not ad.Zero:
+
+            def moved(a_dot, x):
+                return -multiply(plan, a_dot.astype(x.dtype), x)
+
+            has = [(mask[0], True) for mask in call.has]
+            terms.append(over_axes(moved, has, False)(a_dot, x))
+        if type(b_dot) is not ad.Zero:
+            terms.append(call.led(b_dot, 2))
+        return [x], self._of(call, plan, primals, functools.reduce(operator.add, terms))
+
+    def transpose(self, call: Call, plan: Plan, cotangents: Sequence, arrays: Sequence):
+        """A^-1 is symmetric: the cotangent of b is the solution for that of x."""
+        assert ad.is_undefined_primal(arrays[2])
+        (pulled,) = self._of(call, plan, arrays, ad.instantiate_zeros(cotangents[0]))
+        repeated = [axis for axis, mask in enumerate(call.has) if not mask[2]]
+        return [None, None, jnp.sum(pulled, repeated) if repeated else pulled]
+
+    def _of(self, call: Call, plan: Plan, arrays: Sequence, b: Array):
+        """The solution for a right-hand side with all batch axes."""
+        has = tuple((*mask[:2], True) for mask in call.has)
+        return replace(call, has=has).bind(plan, *arrays[:2], b)
 
 
-def _moved(plan: Plan, dots: Sequence, x: Array) -> Array:
-    """-dA x"""
-    return -multiply(plan, dots[0].astype(x.dtype), x)
-
-
-SOLVE = Computation(_solved, lambda plan, a, panels, b: [b], columns=True, moved=_moved)
+SOLVE = Solve()
 
 
 @jax.jit

@@ -10,34 +10,47 @@ its rows), or its w rows of a vector of k columns.
 
 The two are adjoint: up adds with the indices that down reads with. Of panels and m x m updates only
 the lower triangle counts: what lies above may be anything.
+
+Two engines run them: tiles take supernodes one by one, here; `levels` takes them in batches. Both
+are loops that JAX differentiates forwards.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from padchol.numeric import levels
+from padchol.numeric.tiled.fronts import front_at
+from padchol.numeric.tiled.loops import loop, one_function
+from padchol.plan import Plan
 from padchol.symbolic.layout import Kind, Layout
 
-Kernel = Callable[..., Any]
+COLUMNS = 32  # of vectors on tiles at a time
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """What a sweep runs: static, hashable.
+class Routine:
+    """What a sweep does: static, hashable.
 
-    up       direction
-    node     what its storage holds: "panel", or "pivots" of vectors of k columns
-    takes    kinds of the leaves that go into the kernel besides the node
-    alone    whether nothing is handed up or read below
+    batch             its kernel on a batch of padded supernodes, see `levels`
+    tiled, scratch    its kernel on one supernode, see `tiled.fronts`, and the arrays it works in
+    up                direction
+    node              what its storage holds: "panel", or "pivots"
+    takes             kinds of the leaves that go into the kernel besides the node
+    alone             whether nothing is handed up or read below
     """
 
-    layout: Layout
-    kernel: Kernel
+    batch: Callable
+    tiled: Callable
+    scratch: Callable
     up: bool
     node: Kind
-    k: int = 1
     takes: tuple[Kind, ...] = ()
     alone: bool = False
 
@@ -45,3 +58,39 @@ class Sweep:
     def kinds(self) -> tuple[Kind, ...]:
         """Of the storage and the leaves."""
         return (self.node, *self.takes)
+
+
+def apply(routine: Routine, plan: Plan, storage: jax.Array, *leaves: jax.Array) -> jax.Array:
+    """The final storage."""
+    arrays = list(zip(routine.kinds, (storage, *leaves), strict=True))
+    k = next((x.shape[-1] for kind, x in arrays if kind != "panel"), 1)
+    if plan.n == 0 or k == 0:
+        return storage
+    table = jnp.asarray(plan.table)
+    if plan.layout.in_levels:
+        return levels.run(routine, plan.layout.levels, table, storage, leaves)
+    short = -k % min(k, COLUMNS)
+    whole = [
+        jnp.pad(x, ((0, 0), (0, short))) if short and kind != "panel" else x for kind, x in arrays
+    ]
+    found = _on_tiles(routine, plan.layout, k + short)(*lax.optimization_barrier((table, *whole)))
+    return found[:, :k] if short and routine.node != "panel" else found
+
+
+@functools.lru_cache(maxsize=256)
+def _on_tiles(routine: Routine, layout: Layout, k: int) -> Callable:
+    """Supernodes one after the other, as one function, `COLUMNS` of the k columns at a time."""
+    tiles, width = layout.tiles, min(k, COLUMNS)
+
+    def fronts(table, storage, *leaves):
+        def columns(group, storage):
+            def one(f, carry):
+                f = f if routine.up else tiles.fronts - 1 - f
+                return routine.tiled(front_at(tiles, table, f, group * width), carry, leaves)
+
+            work = routine.scratch(tiles, width, storage.dtype)
+            return loop(0, tiles.fronts, one, (storage, work))[0]
+
+        return loop(0, k // width, columns, storage)
+
+    return one_function(fronts)

@@ -1,0 +1,266 @@
+"""Numeric computations as JAX sees them: one primitive, and all its rules.
+
+A computation is a function of a plan and arrays. JAX sees it as a whole, so that
+
+    vmap       has it batched by the engine: on tiles one member after the other, so that a member
+               stays in the cache and panels that nobody reads are never stored (1.4 to 1.8 times as
+               fast at 2D 30^2 to 100^2, tests/bench/NOTES.md, experiment 24); in levels folded into
+               the trips. A batch of vectors alone is a matrix of more columns
+    sharding   cuts its batch axes over devices, and nothing else: see `devices`
+    jvp, transpose   are the computation's own rules, to every order
+    an eager call    is compiled once
+
+Inside, it is made of JAX operations and sweeps, which are differentiated forwards only.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.core import ShapedArray
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from padchol.numeric.devices import alike, knows_devices, lowering, results
+from padchol.plan import Plan
+
+MEANT_FOR_CPU = (
+    "this plan was analysed for a CPU: elsewhere its supernodes are taken one by one, which is "
+    "slow. Pass device='gpu' or device='tpu' to padchol.analyze"
+)
+
+call_p = Primitive("padchol_call")
+call_p.multiple_results = True
+
+
+class Computation:
+    """What the primitive stands for; hashable. Without rules for derivatives its results are
+    constants: see `constant`."""
+
+    def compute(self, plan: Plan, *arrays: jax.Array) -> Sequence[jax.Array]:
+        """The results, of one matrix."""
+        raise NotImplementedError
+
+    def shapes(self, plan: Plan, *arrays: Any) -> Sequence[Any]:
+        """Shapes and types of the results."""
+        raise NotImplementedError
+
+    def vectors(self, count: int) -> tuple[bool, ...]:
+        """Which of so many arrays are (n, k), with results that are their images column by
+        column."""
+        return (False,) * count
+
+    def together(self, mask: tuple[bool, ...]) -> tuple[bool, ...]:
+        """Which arrays get a batch axis where those of the mask have it."""
+        return mask
+
+    def jvp(self, call: Call, plan: Plan, primals: Sequence, tangents: Sequence):
+        """Results and their tangents; a tangent may be `ad.Zero`."""
+        raise NotImplementedError
+
+    def transpose(self, call: Call, plan: Plan, cotangents: Sequence, arrays: Sequence):
+        """Cotangents of all arrays, None for those that are known."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Call:
+    """A computation on a batch: operands are the leaves of the plan, then arrays.
+
+    lead    sizes of the batch axes, outermost first; results have them all
+    has     of each axis, which of the arrays have it, in front of their own
+    """
+
+    computation: Computation
+    plan: Any  # tree structure
+    lead: tuple[int, ...] = ()
+    has: tuple[tuple[bool, ...], ...] = ()
+
+    def split(self, operands: Sequence) -> tuple[Plan, Sequence]:
+        tables = self.plan.num_leaves
+        return jax.tree.unflatten(self.plan, operands[:tables]), operands[tables:]
+
+    def bind(self, plan: Plan, *arrays: jax.Array) -> Sequence[jax.Array]:
+        return call_p.bind(*jax.tree.leaves(plan), *alike(*arrays), what=self)
+
+    def axes(self, i: int) -> list[int]:
+        """The batch axes of one array."""
+        return [axis for axis, mask in enumerate(self.has) if mask[i]]
+
+    def led(self, x: jax.Array, i: int) -> jax.Array:
+        """An array like the i-th, with all batch axes."""
+        own = x.shape[len(self.axes(i)) :]
+        some = [size if mask[i] else 1 for size, mask in zip(self.lead, self.has, strict=True)]
+        return jnp.broadcast_to(x.reshape(*some, *own), (*self.lead, *own))
+
+
+def call(computation: Computation, plan: Plan, *arrays: jax.Array) -> Sequence[jax.Array]:
+    """The results, batched and differentiated by the rules of the computation."""
+    return Call(computation, jax.tree.structure(plan)).bind(plan, *arrays)
+
+
+def constant(computation: Computation, plan: Plan, *arrays: jax.Array) -> Sequence[jax.Array]:
+    """The results as constants, whatever the arrays depend on."""
+    return call(computation, plan, *map(lax.stop_gradient, arrays))
+
+
+# ---- what it is -------------------------------------------------------------------------------
+
+
+def _compute(*operands, what: Call):
+    plan, arrays = what.split(operands)
+    f = functools.partial(what.computation.compute, plan)
+    return over_axes(f, what.has, not plan.layout.in_levels)(*arrays)
+
+
+def over_axes(f: Callable, has: Sequence[Sequence[bool]], one_by_one: bool) -> Callable:
+    """f over batch axes, outermost first: has of each, which of its arguments have it in front."""
+    for mask in reversed(has):
+        if one_by_one:
+            f = functools.partial(_one_by_one, f, mask)
+        else:
+            f = jax.vmap(f, in_axes=[0 if own else None for own in mask])
+    return f
+
+
+def _one_by_one(f: Callable, mask: Sequence[bool], *arrays):
+    def member(batched):
+        batched = iter(batched)
+        return f(*(next(batched) if own else x for x, own in zip(arrays, mask, strict=True)))
+
+    return lax.map(member, [x for x, own in zip(arrays, mask, strict=True) if own])
+
+
+def _elsewhere(*operands, what: Call):
+    plan, _ = what.split(operands)
+    if not plan.layout.in_levels:
+        warnings.warn(MEANT_FOR_CPU, stacklevel=2)
+    return _compute(*operands, what=what)
+
+
+def _shapes(operands, what: Call) -> list[ShapedArray]:
+    plan, arrays = what.split(operands)
+    own = [ShapedArray(x.shape[len(what.axes(i)) :], x.dtype) for i, x in enumerate(arrays)]
+    found = what.computation.shapes(plan, *own)
+    return [ShapedArray((*what.lead, *x.shape), x.dtype) for x in found]
+
+
+def _axes(operands, what: Call):
+    """The batch axis that each axis of each operand, and of each result, is, or None. Columns of
+    the vectors of one matrix are one, too."""
+    tables = what.plan.num_leaves
+    arrays = operands[tables:]
+    vectors = what.computation.vectors(len(arrays))
+
+    def named(x, lead: Sequence[int], vector: bool):
+        inner: list = [None] * (x.ndim - len(lead))
+        if vector and not what.lead:
+            inner[-1] = 0
+        return (*lead, *inner)
+
+    taken = [named(x, (), False) for x in operands[:tables]]
+    taken += [named(x, what.axes(i), vectors[i]) for i, x in enumerate(arrays)]
+    every = range(len(what.lead))
+    return taken, [named(x, every, any(vectors)) for x in _shapes(operands, what)]
+
+
+@call_p.def_abstract_eval
+def _abstract(*operands, what: Call):
+    return results(operands, _shapes(operands, what), _axes(operands, what))
+
+
+@functools.lru_cache(maxsize=256)
+def _compiled(what: Call):
+    return jax.jit(functools.partial(call_p.bind, what=what))
+
+
+@call_p.def_impl
+def _eagerly(*operands, what: Call):
+    """Compiled once for each call. Under `jax.disable_jit` and `jax.debug_nans` as well, which
+    would run it operation by operation: it is one program, and binding it anew would not end."""
+    with jax.disable_jit(False), jax.debug_nans(False), jax.debug_infs(False):
+        return _compiled(what)(*operands)
+
+
+knows_devices(call_p)
+mlir.register_lowering(call_p, lowering(_elsewhere, _axes))
+mlir.register_lowering(call_p, lowering(_compute, _axes), platform="cpu")
+
+
+# ---- derivatives ------------------------------------------------------------------------------
+
+
+def _jvp(primals, tangents, *, what: Call):
+    plan, arrays = what.split(primals)
+    return what.computation.jvp(what, plan, arrays, tangents[what.plan.num_leaves :])
+
+
+def _transpose(cotangents, *operands, what: Call):
+    plan, arrays = what.split(operands)
+    found = what.computation.transpose(what, plan, cotangents, arrays)
+    return [None] * what.plan.num_leaves + list(found)
+
+
+ad.primitive_jvps[call_p] = _jvp
+ad.primitive_transposes[call_p] = _transpose
+
+
+# ---- batches ----------------------------------------------------------------------------------
+
+
+def _batch(operands, dims, *, what: Call):
+    """A vmap may repeat a plan along its axis: one copy is used, and different ones give NaN."""
+    operands, dims, same = list(operands), list(dims), []
+    for i in range(what.plan.num_leaves):
+        if dims[i] is not None:
+            copies = jnp.moveaxis(operands[i], dims[i], 0)
+            same.append(jnp.all(copies == copies[:1]))
+            operands[i], dims[i] = copies[0], None
+    out, axis = _batch_arrays(*what.split(operands), dims[what.plan.num_leaves :], what)
+    if same:
+        out = [jnp.where(jnp.all(jnp.stack(same)), x, _failed(x)) for x in out]
+    return out, [axis] * len(out)
+
+
+def _failed(x: jax.Array) -> Any:
+    """What says that a result is none: NaN, or an `info` that is not zero."""
+    return jnp.nan if jnp.issubdtype(x.dtype, jnp.floating) else jnp.ones((), x.dtype)
+
+
+def _batch_arrays(plan: Plan, arrays: Sequence, dims: Sequence, what: Call):
+    """Results, and the place of their batch axis, None where there is none."""
+    mask = tuple(d is not None for d in dims)
+    if not any(mask):
+        return what.bind(plan, *arrays), None
+    size = next(x.shape[d] for x, d in zip(arrays, dims, strict=True) if d is not None)
+    vectors = what.computation.vectors(len(arrays))
+    if not what.lead and all(v or not m for v, m in zip(vectors, mask, strict=True)):
+        return _batch_columns(plan, arrays, dims, vectors, size, what)
+    mask = what.computation.together(mask)
+    moved = [_front(x, d, size) if own else x for x, d, own in zip(arrays, dims, mask, strict=True)]
+    more = replace(what, lead=(size, *what.lead), has=(mask, *what.has))
+    return more.bind(plan, *moved), 0
+
+
+def _batch_columns(plan: Plan, arrays, dims, vectors, size: int, what: Call):
+    """A batch of vectors as a matrix of more columns."""
+    every = zip(arrays, dims, vectors, strict=True)
+    moved = [jnp.moveaxis(_front(x, d, size), 0, 1) if v else x for x, d, v in every]
+    k = next(x.shape[2] for x, v in zip(moved, vectors, strict=True) if v)
+    merged = [x.reshape(len(x), -1) if v else x for x, v in zip(moved, vectors, strict=True)]
+    return [x.reshape(len(x), size, k) for x in what.bind(plan, *merged)], 1
+
+
+def _front(x: jax.Array, d: int | None, size: int) -> jax.Array:
+    """x with its batch axis in front, repeated along it where it has none."""
+    return jnp.broadcast_to(x, (size, *x.shape)) if d is None else jnp.moveaxis(x, d, 0)
+
+
+batching.primitive_batchers[call_p] = _batch
