@@ -17,7 +17,7 @@ from padchol.methods import WithMethods
 from padchol.numeric import factorise as numeric
 from padchol.numeric.logdet import log_determinant
 from padchol.numeric.pivots import with_derivatives, without_derivatives
-from padchol.numeric.selinv import selected_inverse
+from padchol.numeric.selected_inverse import selected_inverse
 from padchol.numeric.solve import solve_half, solve_system
 from padchol.numeric.values import (
     as_shape,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import support
 
-from padchol.numeric import dense
+from padchol.numeric.verbs import batches as dense
 
 WIDTHS = (1, 8, 24, 64, 96)
 factor, solve, solve_t, inverse = map(

@@ -11,7 +11,7 @@ import pytest
 import support
 
 import padchol
-from padchol.numeric import factorise, forms, selinv, solve
+from padchol.numeric import factorise, forms, selected_inverse, solve
 from padchol.numeric.call import Call
 from padchol.numeric.forms import VALUES
 
@@ -42,7 +42,7 @@ def test_directions_commute(count):
     """D^k log|A| is the same whatever the order of its directions."""
     plan, a, panels, directions, _ = case()
     found = [
-        float(number(selinv.LOG_DETERMINANT, plan, a, panels, order, (), VALUES))
+        float(number(selected_inverse.LOG_DETERMINANT, plan, a, panels, order, (), VALUES))
         for order in itertools.permutations(directions[:count])
     ]
     np.testing.assert_allclose(found, found[0], rtol=1e-11)

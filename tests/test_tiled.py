@@ -11,10 +11,10 @@ import support
 from storages import NAMES, case_of
 
 import padchol
-from padchol.numeric import factorise, selinv, solve
+from padchol.numeric import factorise, selected_inverse, solve
 from padchol.numeric.sweep import COLUMNS, apply
-from padchol.numeric.tiled.loops import get, loop, one_function, put, t_product, whole
 from padchol.numeric.values import from_pivots, to_panels, to_pivots
+from padchol.numeric.verbs.loops import get, loop, one_function, put, t_product, whole
 from padchol.symbolic.unfold import fronts, panel_places
 
 
@@ -54,7 +54,7 @@ def test_factor_and_selected_inverse(name, device, precision):
             support.relative(found[~below], inverse[row[~below], column[~below]]) < tolerance
             or not found[~below].size
         )
-    Z = np.asarray(apply(selinv.INVERSE, plan, panels))[place]
+    Z = np.asarray(apply(selected_inverse.INVERSE, plan, panels))[place]
     wanted = np.linalg.inv(L @ L.T)
     assert support.relative(Z[below], wanted[row[below], column[below]]) < 10 * tolerance
 
@@ -140,7 +140,7 @@ def test_nothing_stays_apart():
     panels = factorise.factorise(plan, jnp.asarray(a))[0]
     for lowered in (
         factorise.factorise.lower(plan, jnp.asarray(a)),
-        selinv.gradient.lower(plan, jnp.asarray(a), panels),
+        selected_inverse.gradient.lower(plan, jnp.asarray(a), panels),
         solve.solve_system.lower(plan, jnp.asarray(a), panels, b),
     ):
         text = lowered.as_text()

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from padchol.numeric.factorise import Panels
-from padchol.numeric.selinv import gradient
+from padchol.numeric.selected_inverse import gradient
 from padchol.plan import Plan
 
 

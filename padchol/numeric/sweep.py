@@ -26,8 +26,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from padchol.numeric import levels
-from padchol.numeric.tiled.fronts import front_at
-from padchol.numeric.tiled.loops import loop, one_function
+from padchol.numeric.verbs.loops import loop, one_function
+from padchol.numeric.verbs.supernode import front_at
 from padchol.plan import Plan
 from padchol.symbolic.layout import Kind, Layout
 
@@ -39,7 +39,7 @@ class Routine:
     """What a sweep does: static, hashable.
 
     batch             its kernel on a batch of padded supernodes, see `levels`
-    tiled, scratch    its kernel on one supernode, see `tiled.fronts`, and the arrays it works in
+    tiled, scratch    its kernel on one supernode, see `verbs.supernode`, and the arrays it works in
     up                direction
     node              what its storage holds: "panel", or "pivots"
     takes             kinds of the leaves that go into the kernel besides the node

@@ -22,7 +22,7 @@ import numpy as np
 INT32_MAX = np.iinfo(np.int32).max
 QUAD = 4  # columns of a tile: half a cache line of doubles (experiment 19)
 LANES = 16  # of the longer side of a tile (19)
-RECORD = 8  # integers of a tiled front: see `numeric.tiled.fronts`
+RECORD = 8  # integers of a tiled front: see `numeric.verbs.supernode`
 SQUARE_RECORD, MOVE, STRIP, PIECE = 3, 3, 2, 3  # integers of tables: see `symbolic.extend_add`
 BAND = 32  # rows of an update that are made, and moved, at a time (19)
 # What a routine takes of each supernode: its panel, its rows of a vector, or those below.
@@ -68,7 +68,7 @@ class Tiles:
 
     W, M      pivots and rows below of the largest supernode, in whole quads
     fronts    how many there may be
-    records   (fronts + 1, RECORD): what a supernode is, see `numeric.tiled.fronts`
+    records   (fronts + 1, RECORD): what a supernode is, see `numeric.verbs.supernode`
     rows      where each row below lies in the pivot storage; 0 at padding
     squares (squares, SQUARE_RECORD), moves (moves, MOVE), strips (strips, STRIP), and pieces
               (pieces, PIECE): see `symbolic.extend_add`; the last three may be empty

@@ -1,4 +1,4 @@
-"""Tables of supernodes in exact sizes, one behind the other, as a CPU runs them: `numeric.tiled`.
+"""Tables of supernodes in exact sizes, one behind the other, as a CPU runs them: `numeric.verbs`.
 
 The panel of a supernode of w pivots and m rows below, both rounded up to whole quads of four, is
 stored by quads of columns: (quads, D, 4) with D = w + m. Children come before parents.

@@ -17,7 +17,7 @@ def read(table: np.ndarray, section: Section) -> np.ndarray:
 
 
 def front_records(layout: Layout, table: np.ndarray) -> np.ndarray:
-    """(fronts, RECORD): what each tiled front is, see `numeric.tiled.fronts`."""
+    """(fronts, RECORD): what each tiled front is, see `numeric.verbs.supernode`."""
     records = read(table, layout.tiles.records).reshape(-1, RECORD)
     return records[records[:, 2] > 0]
 

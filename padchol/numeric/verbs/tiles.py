@@ -1,63 +1,29 @@
-"""The tiled Cholesky front: see `numeric.factorise` for what it computes.
+"""Dense mathematics on one supernode, in tiles of QUAD rows or columns.
 
-The panel is worked on transposed, Y (w, w + m), where rows are long: block row b of four pivots is
-
-    Y_b = X_b (F_b - sum over earlier k of  L_bk Y_k)        X_b = L_bb^-1
-
-left-looking by blocks; R (w, w) becomes L11^-1 by blocks as well,  R_bj = -X_b sum_k L_bk R_kj.
+Matrices in the making are transposed, so that rows are long: Y (w, w + m) is the transposed panel,
+R (w, w) is L11^-1, and what belongs to the rows below is (w, m).
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from padchol.numeric.tiled.fronts import (
-    SQUARE,
-    TILE,
-    Front,
-    empty_update,
-    hand_up,
-    load_transposed,
-    store_transposed,
-)
-from padchol.numeric.tiled.loops import below_diagonal, get, loop, put, t_product, whole
-from padchol.symbolic.layout import BAND, LANES, QUAD, Tiles
+from padchol.numeric.verbs.loops import below_diagonal, get, loop, put, t_product, whole
+from padchol.numeric.verbs.supernode import SQUARE, TILE, Front, own, store_transposed
+from padchol.symbolic.layout import BAND, LANES, QUAD
 
 UPDATE_ROWS = 8  # of the tiles of an update
 
 
-def scratch(tiles: Tiles, k: int, dtype):
-    del k
-    transposed = jnp.zeros((tiles.W, tiles.W + tiles.M + 2 * LANES), dtype)
-    return transposed, jnp.zeros((tiles.W, tiles.W), dtype), empty_update(tiles, BAND, dtype)
+def eliminate(front: Front, b, Y, R):
+    """Block row b of four pivots of Y and of R, left-looking, with X_b = L_bb^-1:
 
-
-def cholesky(front: Front, carry, leaves):
-    """Factor one front in place and hand its update up."""
-    del leaves
-    panels, (Y, R, update) = carry
-
-    def load(c, Y):
-        return load_transposed(front, panels, Y, c, QUAD * c, QUAD * c)
-
-    Y = loop(0, front.quads, load, Y)
-    Y, R = loop(0, front.quads, lambda b, found: _eliminate(front, b, *found), (Y, R))
-    panels = loop(0, front.quads, lambda c, x: _store(front, c, Y, R, x), panels)
-
-    def hand(band, carry):
-        update, b, panels = carry
-        update = _update(front, band, Y, update)
-        return update, *hand_up(front, b, band, update, panels)
-
-    bands = whole(front.m, BAND)
-    update, _, panels = loop(0, bands, hand, (update, (front.squares, front.moves), panels))
-    return panels, (Y, R, update)
-
-
-def _eliminate(front: Front, b, Y, R):
-    """Block row b of Y and of R."""
+    Y_b = X_b (F_b - sum over k < b of L_bk Y_k)        R_bj = -X_b sum over k < b of L_bk R_kj
+    """
     p = QUAD * b
 
     def less(width, at, Y, other):
@@ -105,10 +71,10 @@ def pivot_block(a):
         for i in range(j + 1, QUAD):
             X[i][j] = -X[i][i] * sum(L[i][k] * X[k][j] for k in range(j, i))
     upper = [(j, i) for j in size for i in range(j, QUAD)]
-    return tuple(entries({(j, i): m[i][j] for j, i in upper}) for m in (L, X))
+    return tuple(_block({(j, i): m[i][j] for j, i in upper}) for m in (L, X))
 
 
-def entries(found):
+def _block(found):
     """A QUAD x QUAD block of scalars, zero elsewhere: selects, because every part of a
     concatenation is compiled with all that it is made of (experiment 32)."""
     number = np.arange(QUAD * QUAD, dtype=np.int32).reshape(SQUARE)
@@ -118,7 +84,7 @@ def entries(found):
     return block
 
 
-def _store(front: Front, c, Y, R, panels):
+def store_factor(front: Front, c, Y, R, panels):
     """The c-th four columns: above the diagonal those of L11^-T, then those of L11 and L21."""
 
     def above(t, panels):
@@ -135,7 +101,7 @@ def _store(front: Front, c, Y, R, panels):
     return loop(c + 1, whole(front.D, QUAD), below, panels)
 
 
-def _update(front: Front, band, Y, update):
+def minus_square(front: Front, band, Y, update):
     """One band of -L21 L21^T, in tiles that touch its lower triangle."""
     first = BAND * band
 
@@ -155,3 +121,83 @@ def _update(front: Front, band, Y, update):
         return loop(0, whole(first + top + UPDATE_ROWS, LANES), tile, update)
 
     return loop(0, whole(lax.min(front.m - first, np.int32(BAND)), UPDATE_ROWS), rows, update)
+
+
+def store_panel(front: Front, panels, below_t, pivots: Callable):
+    """A panel of squares pivots(b, c), b >= c, and what is below them, transposed."""
+
+    def column(c, panels):
+        def pivot(b, panels):
+            return put(panels, pivots(b, c).reshape(-1), (front.square(c, b),))
+
+        def below(t, panels):
+            return store_transposed(front, panels, below_t, c, front.quads + t, QUAD * t)
+
+        return loop(0, front.below, below, loop(c, front.quads, pivot, panels))
+
+    return loop(0, front.quads, column, panels)
+
+
+def times_inverse(front: Front, b, columns, R, G):
+    """Block row b of R^T G, in place: it needs what G holds from block row b on."""
+
+    def tile(t, G):
+        def block(c, acc):
+            inverse = get(R, (QUAD * c, QUAD * b), SQUARE)
+            return acc + t_product(inverse, get(G, (QUAD * c, LANES * t), TILE))
+
+        acc = loop(b, front.quads, block, jnp.zeros(TILE, G.dtype))
+        return put(G, acc, (QUAD * b, LANES * t))
+
+    return loop(0, whole(columns, LANES), tile, G)
+
+
+def times_symmetric(front: Front, b, G, Z22, Z, keep: bool):
+    """Block row b of Z - G Z22, or of -G Z22."""
+
+    def tile(t, Z):
+        def block(k, acc):
+            G_k = get(G, (QUAD * b, QUAD * k), SQUARE).T
+            return acc - t_product(G_k, get(Z22, (QUAD * k, QUAD + LANES * t), TILE))
+
+        at = (QUAD * b, LANES * t)
+        start = get(Z, at, TILE) if keep else jnp.zeros(TILE, Z.dtype)
+        return put(Z, loop(0, front.below, block, start), at)
+
+    return loop(0, whole(front.m, LANES), tile, Z)
+
+
+def substitute(L, b):
+    """L^-1 b for one square."""
+    scale, found = [1 / L[i, i] for i in range(QUAD)], []
+    for i in range(QUAD):
+        found.append((b[i] - sum(L[i, j] * found[j] for j in range(i))) * scale[i])
+    return _rows(found)
+
+
+def substitute_t(L, b):
+    """L^-T b for one square."""
+    scale, found = [1 / L[i, i] for i in range(QUAD)], [b[0]] * QUAD
+    for i in reversed(range(QUAD)):
+        found[i] = (b[i] - sum(L[j, i] * found[j] for j in range(i + 1, QUAD))) * scale[i]
+    return _rows(found)
+
+
+def _rows(found):
+    """QUAD rows as one block; see `_block`."""
+    shape = (QUAD, found[0].size)
+    row = lax.broadcasted_iota(np.int32, shape, 0)
+    block = jnp.broadcast_to(found[0], shape)
+    for i in range(1, QUAD):
+        block = lax.select(row == i, jnp.broadcast_to(found[i], shape), block)
+    return block
+
+
+def store_rows(front: Front, found, storage):
+    """What was found for the pivots, into the pivot storage."""
+    size = (QUAD, found.shape[1])
+
+    def quad(t, storage):
+        return put(storage, get(found, (QUAD * t, 0), size), own(front, t))
+
+    return loop(0, front.quads, quad, storage)
