@@ -15,13 +15,14 @@ from padchol.facts import Facts
 from padchol.plan import FORMAT, Plan, fingerprint
 from padchol.progress import Progress
 from padchol.report import counted
-from padchol.symbolic import ordering, supernodes, tables, tiles
+from padchol.symbolic import amalgamation, ordering, supernodes, tables, tiles
 from padchol.symbolic import pattern as patterns
+from padchol.symbolic.column_counts import RowSubtrees
 from padchol.symbolic.costs import CostModel
-from padchol.symbolic.etree import RowSubtrees, path_sums
 from padchol.symbolic.exact import counted_supernodes, entry_places
 from padchol.symbolic.layout import fits_int32
 from padchol.symbolic.pattern import Pattern
+from padchol.symbolic.postorder import path_sums
 from padchol.symbolic.schedule import Schedule, schedule
 from padchol.symbolic.supernodes import Supernodes
 
@@ -174,8 +175,8 @@ def _candidate(pattern: Pattern, order: Any, model: CostModel, tell: Callable) -
     free = name not in ("natural", "given")
     tell(f"{name}: elimination tree and supernodes")
     counted, subtrees, post = counted_supernodes(pattern, perm, reorder=free)
-    group = supernodes.groups(counted, model)
-    relaxed, _ = supernodes.merged(counted, group, model.widest)
+    group = amalgamation.groups(counted, model)
+    relaxed, _ = amalgamation.merged(counted, group, model.widest)
     return _Candidate(name, perm, free, counted, subtrees, post, group, relaxed)
 
 
@@ -210,7 +211,7 @@ def _assemble(
     fits_int32(chosen.nnz_L, "nnz(L)")
     tiles.prove_sizes(chosen.relaxed)
     exact = supernodes.with_rows(chosen.counted, chosen.subtrees)
-    relaxed, columns = supernodes.merged(exact, chosen.group, model.widest)
+    relaxed, columns = amalgamation.merged(exact, chosen.group, model.widest)
     position = post[columns]
     if chosen.free:  # to expose the order in which columns are kept
         perm, position, post = perm[position], np.arange(n), np.argsort(columns)

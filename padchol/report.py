@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from padchol.facts import SIZE
-from padchol.symbolic.etree import heights
 from padchol.symbolic.layout import Layout, rounded
+from padchol.symbolic.postorder import heights
 from padchol.symbolic.supernodes import Supernodes, ramp
 
 if TYPE_CHECKING:

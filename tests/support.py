@@ -19,7 +19,7 @@ import scipy.sparse as sp
 from jax.test_util import check_grads
 
 import padchol
-from padchol.symbolic import supernodes
+from padchol.symbolic import amalgamation
 
 both_precisions = pytest.mark.parametrize("precision", ["float64", "float32"], indirect=True)
 VALUE_TOLERANCE = {"float64": 1e-11, "float32": 2e-5}  # relative to the largest reference entry
@@ -126,7 +126,7 @@ def unmerged(A: Any, **options: Any) -> padchol.Plan:
     def each_its_own(nodes, _):
         return np.arange(nodes.parent.size)
 
-    with mock.patch.object(supernodes, "groups", each_its_own):
+    with mock.patch.object(amalgamation, "groups", each_its_own):
         return padchol.analyze(A, **options)
 
 

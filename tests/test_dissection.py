@@ -11,7 +11,8 @@ import symbolic_oracle as oracle
 from hypothesis import given
 from hypothesis import strategies as st
 
-from padchol.symbolic import bisection, dissection, leaves, multilevel, ordering, separators
+from padchol.symbolic.ordering import bisection, dissection, leaves, multilevel, separators
+from padchol.symbolic.ordering import named as ordering
 from padchol.symbolic.pattern import Pattern, canonical
 
 

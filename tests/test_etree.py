@@ -6,7 +6,8 @@ import symbolic_oracle as oracle
 from hypothesis import given
 from hypothesis import strategies as st
 
-from padchol.symbolic import etree
+from padchol.symbolic import column_counts as columns
+from padchol.symbolic import etree, postorder
 
 PATTERNS = [pytest.param(S, id=name) for name, S in oracle.EXAMPLES.items()]
 
@@ -23,7 +24,7 @@ def tree_of(S):
 
 
 def postorder_of(parent):
-    return etree.postorder(parent, etree.subtree_sizes(parent))
+    return postorder.postorder(parent, postorder.subtree_sizes(parent))
 
 
 def postordered(S):
@@ -31,7 +32,7 @@ def postordered(S):
     post = postorder_of(tree_of(S))
     S = S[np.ix_(post, post)]
     parent = tree_of(S)
-    return S, parent, np.arange(1, len(S) + 1) - etree.subtree_sizes(parent)
+    return S, parent, np.arange(1, len(S) + 1) - postorder.subtree_sizes(parent)
 
 
 def below(parent, j):
@@ -81,8 +82,8 @@ def test_postorder_ends_every_contiguous_subtree_with_its_root(S):
 @given(oracle.patterns(), st.booleans())
 def test_siblings_keep_their_order_or_are_sorted_by_size(S, by_size):
     parent = tree_of(S)
-    size = etree.subtree_sizes(parent)
-    place = np.argsort(etree.postorder(parent, size, by_size))
+    size = postorder.subtree_sizes(parent)
+    place = np.argsort(postorder.postorder(parent, size, by_size))
     for p in range(-1, len(S)):
         siblings = np.flatnonzero(parent == p)
         siblings = siblings[np.argsort(place[siblings])]
@@ -95,7 +96,7 @@ def test_siblings_keep_their_order_or_are_sorted_by_size(S, by_size):
 def test_relabelled_trees(S, seed):
     parent = tree_of(S)
     order = np.random.default_rng(seed).permutation(len(S))
-    moved, place = etree.relabelled(parent, order)
+    moved, place = postorder.relabelled(parent, order)
     np.testing.assert_array_equal(order[place], np.arange(len(S)))
     for t, p in enumerate(moved):
         assert parent[order[t]] == (order[p] if p >= 0 else -1)
@@ -106,7 +107,7 @@ def test_relabelled_trees(S, seed):
 def test_sums_over_subtrees_and_paths(S, seed):
     parent = tree_of(S)
     value = np.random.default_rng(seed).integers(-9, 9, len(S))
-    size, total = etree.subtree_sizes(parent), etree.path_sums(parent, value)
+    size, total = postorder.subtree_sizes(parent), postorder.path_sums(parent, value)
     for j in range(len(S)):
         assert size[j] == len(below(parent, j))
         assert total[j] == value[[j, *oracle.ancestors(parent, j)]].sum()
@@ -116,7 +117,7 @@ def test_sums_over_subtrees_and_paths(S, seed):
 @given(oracle.patterns())
 def test_heights(S):
     parent = tree_of(S)
-    np.testing.assert_array_equal(etree.heights(parent), oracle.heights(parent))
+    np.testing.assert_array_equal(postorder.heights(parent), oracle.heights(parent))
 
 
 @oracle.quick
@@ -125,7 +126,7 @@ def test_range_maxima(values, data):
     bound = st.integers(0, len(values))
     drawn = data.draw(st.lists(st.tuples(bound, bound).filter(lambda r: r[0] < r[1])))
     start, end = np.array(drawn, np.int64).reshape(-1, 2).T
-    found = etree.range_maxima(np.array(values), start, end)
+    found = columns.range_maxima(np.array(values), start, end)
     assert found.tolist() == [max(values[a:b]) for a, b in drawn]
 
 
@@ -135,7 +136,7 @@ def test_paths_of_the_row_subtrees_are_the_rows_of_the_factor(S):
     S, parent, first = postordered(S)
     L = oracle.eliminate(S)
     found = [[i] for i in range(len(S))]
-    for i, j, stop in zip(*etree.row_subtrees(parent, first, *strict_lower(S)), strict=True):
+    for i, j, stop in zip(*columns.row_subtrees(parent, first, *strict_lower(S)), strict=True):
         assert S[i, j]
         path = [j, *oracle.ancestors(parent, j)]
         found[i] += path[: path.index(stop)]
@@ -155,7 +156,7 @@ def test_a_postorder_keeps_the_fill(S):
 @pytest.mark.parametrize("S", PATTERNS)
 def test_column_counts_of_examples(S):
     S, parent, first = postordered(S)
-    counts = etree.column_counts(first, etree.row_subtrees(parent, first, *strict_lower(S)))
+    counts = columns.column_counts(first, columns.row_subtrees(parent, first, *strict_lower(S)))
     np.testing.assert_array_equal(counts, oracle.column_counts(oracle.eliminate(S)))
 
 
@@ -163,7 +164,7 @@ def test_column_counts_of_examples(S):
 @given(oracle.patterns())
 def test_column_counts(S):
     S, parent, first = postordered(S)
-    counts = etree.column_counts(first, etree.row_subtrees(parent, first, *strict_lower(S)))
+    counts = columns.column_counts(first, columns.row_subtrees(parent, first, *strict_lower(S)))
     np.testing.assert_array_equal(counts, oracle.column_counts(oracle.eliminate(S)))
 
 
@@ -177,5 +178,5 @@ def test_a_path_and_a_cycle_of_many_nodes_need_few_passes(ends):
     np.testing.assert_array_equal(parent, np.append(np.arange(1, n), -1))
     np.testing.assert_array_equal(postorder_of(parent), np.arange(n))
     first = np.zeros(n, np.int64)
-    counts = etree.column_counts(first, etree.row_subtrees(parent, first, i, k))
+    counts = columns.column_counts(first, columns.row_subtrees(parent, first, i, k))
     np.testing.assert_array_equal(counts, np.append(np.full(n - 2, 2 + joined), [2, 1]))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import padchol
-from padchol.symbolic import ordering
+from padchol.symbolic.ordering import named as ordering
 
 PATTERNS = [pytest.param(S, id=name) for name, S in oracle.EXAMPLES.items()]
 

@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import padchol
+from padchol.symbolic.amalgamation import relax
 from padchol.symbolic.costs import SIZES, CostModel, padded, padded_shape
-from padchol.symbolic.etree import heights
 from padchol.symbolic.exact import exact_supernodes
+from padchol.symbolic.postorder import heights
 from padchol.symbolic.schedule import levels, schedule, turns
-from padchol.symbolic.supernodes import Supernodes, relax
+from padchol.symbolic.supernodes import Supernodes
 
 GPU = CostModel.gpu()
 PATTERNS = [pytest.param(S, id=name) for name, S in oracle.EXAMPLES.items()]

@@ -10,7 +10,7 @@ import pytest
 import support
 
 import padchol
-from padchol.symbolic import extend_add, layout, pattern, supernodes, tiles
+from padchol.symbolic import amalgamation, extend_add, layout, pattern, supernodes, tiles
 from padchol.symbolic.exact import exact_supernodes
 from padchol.symbolic.layout import QUAD
 
@@ -104,7 +104,7 @@ def test_the_extend_add_grows_with_rows():
 def test_moves_beyond_int32_are_refused_before_they_are_made(monkeypatch):
     """The rows of pairs of front and owner are counted first."""
     exact, _ = exact_supernodes(pattern.canonical(hub(1_024)), np.arange(1_024))
-    nodes = supernodes.cut(exact, 256)
+    nodes = amalgamation.cut(exact, 256)
     where = tiles.placement(nodes)
     rows = 256 * (3 + 2 + 1)  # of the chain of each front but the last
     found = extend_add.moves(nodes, where)

@@ -8,9 +8,9 @@ import symbolic_oracle as oracle
 from hypothesis import given
 
 import padchol
-from padchol.symbolic import supernodes
+from padchol.symbolic import amalgamation, supernodes
+from padchol.symbolic.column_counts import RowSubtrees
 from padchol.symbolic.costs import CostModel
-from padchol.symbolic.etree import RowSubtrees
 from padchol.symbolic.exact import exact_supernodes
 from padchol.symbolic.pattern import Pattern
 from padchol.symbolic.unfold import front_records
@@ -118,7 +118,7 @@ def test_columns_that_begin_in_one_subtree_come_to_lie_side_by_side():
 
 def check_relaxed(S, model):
     exact, L = exact_of(S)
-    relaxed, order = supernodes.relax(exact, model)
+    relaxed, order = amalgamation.relax(exact, model)
     n = len(S)
     np.testing.assert_array_equal(np.sort(order), np.arange(n))
     assert relaxed.first[0] == 0
@@ -168,10 +168,10 @@ def test_relaxation_merges_where_it_pays():
 @given(oracle.patterns())
 def test_groups_are_the_same_together_and_one_by_one(S):
     exact, _ = exact_of(S)
-    with mock.patch.object(supernodes, "TOGETHER", 1):
-        together = supernodes.groups(exact, CostModel())
-    with mock.patch.object(supernodes, "TOGETHER", exact.parent.size + 1):
-        one_by_one = supernodes.groups(exact, CostModel())
+    with mock.patch.object(amalgamation, "TOGETHER", 1):
+        together = amalgamation.groups(exact, CostModel())
+    with mock.patch.object(amalgamation, "TOGETHER", exact.parent.size + 1):
+        one_by_one = amalgamation.groups(exact, CostModel())
     np.testing.assert_array_equal(together, one_by_one)
     np.testing.assert_array_equal(together, groups_by_hand(exact, CostModel()))
 

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 import padchol
 from padchol.symbolic import tables
+from padchol.symbolic.amalgamation import relax
 from padchol.symbolic.costs import CostModel
 from padchol.symbolic.etree import permuted_lower
 from padchol.symbolic.exact import exact_supernodes
 from padchol.symbolic.layout import INT32_MAX, Section, Writer, fits_int32
 from padchol.symbolic.schedule import schedule
-from padchol.symbolic.supernodes import Supernodes, relax
+from padchol.symbolic.supernodes import Supernodes
 from padchol.symbolic.unfold import fronts, read
 
 MODELS = (CostModel.gpu(), CostModel.tpu())

@@ -6,8 +6,9 @@
 Precisions of the usual models are made by `padchol.precisions`.
 """
 
-from padchol.gmrf.constraint import Constraint, Plane, plane
+from padchol.gmrf.constraint import plane
 from padchol.gmrf.intrinsic import IntrinsicGMRF
+from padchol.gmrf.kriging import Constraint, Plane
 from padchol.gmrf.nullspace import null_space, pins
 from padchol.gmrf.proper import GMRF, log_determinants
 

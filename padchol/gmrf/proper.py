@@ -17,7 +17,8 @@ from jaxtyping import Array, Float
 from padchol import assembly
 from padchol.factor import Factor, cholesky
 from padchol.factor import log_determinants as of_factors
-from padchol.gmrf.constraint import Constraint, Plane, plane
+from padchol.gmrf.constraint import plane
+from padchol.gmrf.kriging import Constraint, Plane
 from padchol.methods import WithMethods
 from padchol.numeric.values import as_shape, multiply, real_array
 from padchol.plan import Plan

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float
 from numpyro.distributions import biject_to, constraints
 from numpyro.distributions.transforms import Transform
 
-from padchol.gmrf.constraint import is_rounding
+from padchol.gmrf.kriging import is_rounding
 
 
 def reflections(C: Any) -> Float[np.ndarray, "k n"]:

@@ -9,20 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 from scipy.sparse import csgraph
 
-from padchol.analysis import analyze
-from padchol.gmrf import IntrinsicGMRF, pins
-from padchol.plan import Plan
 from padchol.precisions.domain import CORRELATION, POSITIVE, PROPORTION
+from padchol.precisions.graphs import adjacency, indicators, laplacian
 from padchol.precisions.precision import Precision, combination
-
-DENSE = 1500  # areas: inverted in half a second, where the sparse way compiles for four
+from padchol.precisions.scaling import scaled_laplacian
 
 
 def icar(W: Any) -> Precision:
@@ -33,8 +29,8 @@ def icar(W: Any) -> Precision:
     """
     W = adjacency(W)
     component = csgraph.connected_components(W, directed=False)[1]
-    null = _indicators(component)
-    return combination([_laplacian(W)], lambda tau: (tau,), ("tau",), null, {"tau": POSITIVE})
+    null = indicators(component)
+    return combination([laplacian(W)], lambda tau: (tau,), ("tau",), null, {"tau": POSITIVE})
 
 
 def proper_car(W: Any) -> Precision:
@@ -62,7 +58,7 @@ def leroux(W: Any) -> Precision:
     Springer, 179-191).
     """
     W = adjacency(W)
-    parts = [sp.eye_array(W.shape[0]), _laplacian(W)]
+    parts = [sp.eye_array(W.shape[0]), laplacian(W)]
     weights, domain = lambda tau, lam: (tau * (1 - lam), tau * lam), {"lam": PROPORTION}
     return combination(parts, weights, ("tau", "lam"), domain={"tau": POSITIVE, **domain})
 
@@ -110,80 +106,3 @@ class _Joint(eqx.Module):
 
     def __call__(self, tau: Any, phi: Any) -> Any:
         return jnp.concatenate([jnp.sqrt(phi / tau) * self.null, self.null])
-
-
-def scaled_laplacian(W: Any) -> tuple[sp.csc_array, np.ndarray]:
-    """(Q_u, null): D - W scaled to a generalised variance of 1, and a basis of its null space.
-
-    On each component with two areas or more, D - W is multiplied by exp(mean(log v)), v the
-    variances given that the component sums to zero, so that a typical one becomes 1 (Sorbye & Rue
-    2014, Spatial Statistics 8, 39-51). An area without neighbours gets N(0, 1) and has no part in
-    the null space (Freni-Sterrantino, Ventrucci & Rue 2018, Spat. Spatiotemporal Epidemiol. 26,
-    25-34). Double precision, on the host: one sparse factorisation, its selected inverse and a
-    solve for each component.
-    """
-    W = adjacency(W)
-    component = csgraph.connected_components(W, directed=False)[1]
-    size = np.bincount(component)[component]
-    shared = np.flatnonzero(size > 1)
-    factor = np.ones(W.shape[0])
-    null = _indicators(component)[:, np.bincount(component) > 1]
-    if shared.size:
-        part, Q = component[shared], sp.csc_array(_laplacian(W)[shared][:, shared])
-        v = _variances(Q, part, null[shared])
-        mean = np.bincount(part, np.log(v)) / np.maximum(np.bincount(part), 1)
-        factor[shared] = np.exp(mean)[part]
-    alone = sp.diags_array((size == 1).astype(float))
-    return sp.csc_array(sp.diags_array(factor) @ _laplacian(W) + alone), null
-
-
-def _variances(Q: sp.csc_array, part: np.ndarray, null: np.ndarray) -> np.ndarray:
-    """diag(Q^+): the variances given that each component, the values of `part`, sums to zero.
-
-    Q^+ = (Q + N N^T)^-1 - N N^T, N the null space: dense where that is quicker than to compile.
-    """
-    if part.size > DENSE:
-        with jax.enable_x64(True):
-            plan = analyze(Q)
-            return np.asarray(_sparse_variances(plan, plan.values(Q), null, pins(null.T)))
-    v = np.zeros(part.size)
-    for k in np.unique(part):
-        at = np.flatnonzero(part == k)
-        whole = Q[at][:, at].toarray()
-        size = np.mean(np.diagonal(whole))
-        v[at] = np.diagonal(np.linalg.inv(whole + size / at.size)) - 1 / (size * at.size)
-    return v
-
-
-@jax.jit
-def _sparse_variances(plan: Plan, a: Array, null: Array, pins: Array) -> Float[Array, " n"]:
-    return IntrinsicGMRF(plan, a, null, pins=pins).marginal_variances()
-
-
-def adjacency(W: Any) -> sp.csr_array:
-    """W checked: square, symmetric, not negative, zero on the diagonal; `ValueError` otherwise."""
-    W = sp.csr_array(W, dtype=float)
-    W.sum_duplicates()
-    W.eliminate_zeros()
-    if W.ndim != 2 or W.shape[0] != W.shape[1] or not W.shape[0]:
-        raise ValueError(f"expected a square adjacency matrix; got shape {W.shape}")
-    for wrong, what in (
-        (abs(W - W.T).tocoo().data > 0, "symmetric weights"),
-        (W.data < 0, "weights that are not negative"),
-        (W.diagonal() != 0, "no area next to itself"),
-    ):
-        if wrong.any():
-            raise ValueError(f"expected an adjacency matrix with {what}; got {wrong.sum()} others")
-    if not np.isfinite(W.data).all():
-        raise ValueError("expected finite weights; got NaN or infinity")
-    return W
-
-
-def _laplacian(W: sp.csr_array) -> sp.csr_array:
-    return sp.csr_array(sp.diags_array(W.sum(1)) - W)
-
-
-def _indicators(component: np.ndarray) -> np.ndarray:
-    """A column for each component, constant on it, of norm one."""
-    at = component[:, None] == np.arange(component.max(initial=-1) + 1)
-    return at / np.sqrt(np.maximum(at.sum(0), 1))

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from padchol.symbolic.etree import (
-    RowSubtrees,
-    column_counts,
-    elimination_tree,
-    permuted_lower,
-    postorder,
-    relabelled,
-    row_subtrees,
-    subtree_sizes,
-)
+from padchol.symbolic.column_counts import RowSubtrees, column_counts, row_subtrees
+from padchol.symbolic.etree import elimination_tree, permuted_lower
 from padchol.symbolic.pattern import Pattern
+from padchol.symbolic.postorder import postorder, relabelled, subtree_sizes
 from padchol.symbolic.supernodes import Supernodes, maximal, order_columns, ramp, with_rows
 
 

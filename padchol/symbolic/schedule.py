@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from padchol.symbolic.costs import CostModel, padded_shape
-from padchol.symbolic.etree import heights
+from padchol.symbolic.postorder import heights
 from padchol.symbolic.supernodes import Supernodes, begins, ramp
 
 STAGE_PAYS = 0.05  # of the whole cost: a stage that saves less is not worth compiling

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from padchol.symbolic.etree import heights
 from padchol.symbolic.layout import LANES, QUAD, RECORD, Layout, Section
+from padchol.symbolic.postorder import heights
 from padchol.symbolic.supernodes import ramp
 
 

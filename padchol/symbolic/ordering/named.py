@@ -18,7 +18,7 @@ import scipy.sparse as sp
 import scipy.sparse.csgraph as csgraph
 import scipy.sparse.linalg as spla
 
-from padchol.symbolic.dissection import LEAF, nested_dissection
+from padchol.symbolic.ordering.dissection import LEAF, nested_dissection
 from padchol.symbolic.pattern import Pattern
 
 # Nested dissection here takes 5 times as long as METIS; where both can be had, it is tried up to

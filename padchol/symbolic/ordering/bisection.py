@@ -6,8 +6,8 @@ import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.csgraph as csgraph
 
-from padchol.symbolic.multilevel import Former, Graph, coarsen
-from padchol.symbolic.separators import cost, minimum_separator, refined
+from padchol.symbolic.ordering.multilevel import Former, Graph, coarsen
+from padchol.symbolic.ordering.separators import cost, minimum_separator, refined
 
 # Measured by nnz(L) and time on grids of 100^2, 300^2, 20^3 and 30^3, two surface meshes and a QP.
 COARSEST = 100  # nodes of a subdomain at which it is separated first

@@ -12,9 +12,9 @@ import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.csgraph as csgraph
 
-from padchol.symbolic.bisection import bisect
-from padchol.symbolic.leaves import order_leaves
-from padchol.symbolic.multilevel import Former, Graph, filtered, induced
+from padchol.symbolic.ordering.bisection import bisect
+from padchol.symbolic.ordering.leaves import order_leaves
+from padchol.symbolic.ordering.multilevel import Former, Graph, filtered, induced
 from padchol.symbolic.pattern import Pattern
 
 LEAF = 90  # columns of a subdomain left to minimum degree: less fill than 300 (experiments 22, 23)

@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.csgraph as csgraph
 
-from padchol.symbolic.multilevel import Graph
+from padchol.symbolic.ordering.multilevel import Graph
 
 # Measured by nnz(L) on grids of 100^2, 300^2, 20^3 and 30^3, two surface meshes and a QP.
 KEPT = 0.33  # of a subdomain's weight stays on each side of a band

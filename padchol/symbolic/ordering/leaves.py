@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import scipy.sparse.csgraph as csgraph
 
-from padchol.symbolic.multilevel import Graph, induced
+from padchol.symbolic.ordering.multilevel import Graph, induced
 from padchol.symbolic.pattern import Pattern
 from padchol.symbolic.supernodes import ramp
 
