@@ -140,8 +140,8 @@ def test_paths_of_the_row_subtrees_are_the_rows_of_the_factor(S):
         assert S[i, j]
         path = [j, *oracle.ancestors(parent, j)]
         found[i] += path[: path.index(stop)]
-    for i, columns in enumerate(found):
-        assert sorted(columns) == np.flatnonzero(L[i]).tolist()  # and each of them once
+    for i, each in enumerate(found):
+        assert sorted(each) == np.flatnonzero(L[i]).tolist()  # and each of them once
 
 
 @oracle.quick
