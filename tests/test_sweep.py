@@ -88,7 +88,15 @@ def random_storage(plan, kind, seed, padding=np.nan):
 def swept(plan, kind, kernel, x):
     """What counts of the final storage, zero elsewhere."""
     weight = random_storage(plan, kind, 9, padding=0)
-    routine = Routine(kernel, None, None, kernel not in DOWN.values(), kind, (kind,))
+    up = kernel not in DOWN.values()
+
+    def in_verbs(v):
+        if up:
+            v.node, v.update = kernel(v.stage, v.args)
+        else:
+            v.node = kernel(v.stage, v.args, v.ancestors)
+
+    routine = Routine(in_verbs, up, kind, (kind,))
     sweep = jax.jit(lambda *args: run(routine, plan.layout.levels, *args))
     found = np.array(sweep(plan.table, x, [weight]))
     found[~counting(plan, kind)] = 0

@@ -23,60 +23,20 @@ from jaxtyping import Array, Bool, Float, Int
 from padchol.numeric.call import Computation, constant
 from padchol.numeric.sweep import Routine, apply
 from padchol.numeric.values import section, to_panels
-from padchol.numeric.verbs.batches import cholesky, lower, solve, times_t, transposed
-from padchol.numeric.verbs.extend_add import empty_update, hand_up
-from padchol.numeric.verbs.loops import loop, whole
-from padchol.numeric.verbs.supernode import Front, load_transposed
-from padchol.numeric.verbs.tiles import eliminate, minus_square, store_factor
+from padchol.numeric.verbs import Verbs
 from padchol.plan import Plan
-from padchol.symbolic.layout import BAND, LANES, QUAD, Stage, Tiles
 
 Panels = Float[Array, " panels"]  # L in the plan's panel storage
 
 
-def unpack(panel: Float[Array, "C D W"]):
-    """L11 and L21 of finished panels."""
-    W = panel.shape[2]
-    return lower(panel[:, :W]), panel[:, W:]
+def cholesky(v: Verbs) -> None:
+    """Factor a panel in place, and hand up its update."""
+    L = v.eliminate(v.panel(0))
+    v.store_factor(L)
+    v.hand_up_square(L)
 
 
-def cholesky_on_batch(stage: Stage, args: tuple):
-    """Factor one batch of supernodes."""
-    (panel,) = args
-    L11 = cholesky(panel[:, : stage.W])
-    L21 = transposed(solve(L11, transposed(panel[:, stage.W :])))
-    return jnp.concatenate([L11, L21], 1), -times_t(L21, L21)
-
-
-def _scratch(tiles: Tiles, k: int, dtype):
-    del k
-    transposed = jnp.zeros((tiles.W, tiles.W + tiles.M + 2 * LANES), dtype)
-    return transposed, jnp.zeros((tiles.W, tiles.W), dtype), empty_update(tiles, BAND, dtype)
-
-
-def cholesky_on_tiles(front: Front, carry, leaves):
-    """Factor one front in place and hand its update up."""
-    del leaves
-    panels, (Y, R, update) = carry
-
-    def load(c, Y):
-        return load_transposed(front, panels, Y, c, QUAD * c, QUAD * c)
-
-    Y = loop(0, front.quads, load, Y)
-    Y, R = loop(0, front.quads, lambda b, found: eliminate(front, b, *found), (Y, R))
-    panels = loop(0, front.quads, lambda c, x: store_factor(front, c, Y, R, x), panels)
-
-    def hand(band, carry):
-        update, b, panels = carry
-        update = minus_square(front, band, Y, update)
-        return update, *hand_up(front, b, band, update, panels)
-
-    bands = whole(front.m, BAND)
-    update, _, panels = loop(0, bands, hand, (update, (front.squares, front.moves), panels))
-    return panels, (Y, R, update)
-
-
-CHOLESKY = Routine(cholesky_on_batch, cholesky_on_tiles, _scratch, True, "panel")
+CHOLESKY = Routine(cholesky, True, "panel", rooms=("panel", "inverse", "band"))
 
 
 class Factorisation(Computation):

@@ -1,11 +1,7 @@
 """Sweeps over batches of padded supernodes, level by level: how accelerators run them.
 
 Stage after stage, trip after trip, C supernodes of one padded shape at a time, so that the kernels
-launched are few: see `symbolic.schedule`. Kernels are hashable callables on one batch, leaves
-(C, ...) throughout:
-
-    up      kernel(stage, (node, *leaves)) -> node, update
-    down    kernel(stage, (node, *leaves), below) -> node
+launched are few: see `symbolic.schedule`.
 
 Rows of vectors are added to, and read from, those of all ancestors in the storage itself. Updates
 of panels go from child to parent by *fronts* (D x D), one a supernode, which live as long as the
@@ -28,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from padchol.numeric.verbs import OnBatch
 from padchol.symbolic.layout import INT32_MAX, Kind, Levels, Section, Stage
 
 if TYPE_CHECKING:
@@ -58,14 +55,21 @@ def run(routine: Routine, levels: Levels, table, storage: jax.Array, leaves: Seq
     return state[0]
 
 
+def _done(routine: Routine, stage: Stage, args: Sequence, below: Any = None) -> OnBatch:
+    """What the routine has done with one trip."""
+    v = OnBatch(stage, args, below)
+    routine.kernel(v)
+    return v
+
+
 def _panel_up(routine: Routine, stage: Stage, table, leaves, t, state):
     panels, fronts = state
     node, *others = _read_all(routine, stage, table, panels, leaves, t)
     received = _read(fronts, stage.front, t, (stage.C, stage.D, stage.D))
-    node, update = routine.batch(stage, (node + received[:, :, : stage.W], *others))
-    panels = _write(panels, stage.panel, t, node)
+    v = _done(routine, stage, (node + received[:, :, : stage.W], *others))
+    panels = _write(panels, stage.panel, t, v.node)
     if stage.M:
-        handed = received[:, stage.W :, stage.W :] + update
+        handed = received[:, stage.W :, stage.W :] + v.update
         fronts = _hand_up(fronts, _parents(stage, table, t), handed)
     return panels, fronts
 
@@ -74,18 +78,18 @@ def _panel_down(routine: Routine, stage: Stage, table, leaves, t, state):
     panels, fronts = state
     args = _read_all(routine, stage, table, panels, leaves, t)
     below = _read_below(fronts, _parents(stage, table, t))
-    node = routine.batch(stage, args, below)
+    node = _done(routine, stage, args, below).node
     front = jnp.concatenate([node, jnp.pad(below, ((0, 0), (stage.W, 0), (0, 0)))], 2)
     return _write(panels, stage.panel, t, node), _write(fronts, stage.front, t, front)
 
 
 def _pivots_up(routine: Routine, stage: Stage, table, leaves, t, state):
     pivots, none = state
-    node, update = routine.batch(stage, _read_all(routine, stage, table, pivots, leaves, t))
-    pivots = _write(pivots, stage.pivot, t, node)
+    v = _done(routine, stage, _read_all(routine, stage, table, pivots, leaves, t))
+    pivots = _write(pivots, stage.pivot, t, v.node)
     if stage.M:
         rows = _rows(stage, table, t)
-        pivots = pivots.at[rows].add(update, mode="drop")
+        pivots = pivots.at[rows].add(v.update, mode="drop")
     return pivots, none
 
 
@@ -93,14 +97,14 @@ def _pivots_down(routine: Routine, stage: Stage, table, leaves, t, state):
     pivots, none = state
     args = _read_all(routine, stage, table, pivots, leaves, t)
     below = pivots.at[_rows(stage, table, t)].get(mode="fill", fill_value=0)
-    return _write(pivots, stage.pivot, t, routine.batch(stage, args, below)), none
+    return _write(pivots, stage.pivot, t, _done(routine, stage, args, below).node), none
 
 
 def _alone(routine: Routine, stage: Stage, table, leaves, state):
     """All places at once."""
     storage, none = state
     whole = Stage(**{**vars(stage), "C": stage.places, "trips": 1})
-    node = routine.batch(whole, _read_all(routine, whole, table, storage, leaves, 0), None)
+    node = _done(routine, whole, _read_all(routine, whole, table, storage, leaves, 0)).node
     start = stage.panel if routine.node == "panel" else stage.pivot
     return _write(storage, start, 0, node), none
 

@@ -11,79 +11,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from padchol.numeric.factorise import Panels, factored, unpack
+from padchol.numeric.factorise import Panels, factored
 from padchol.numeric.forms import Form, partial
 from padchol.numeric.sweep import Routine, apply
 from padchol.numeric.values import from_panels, pair_weights
-from padchol.numeric.verbs.batches import inverse, t_times, times, times_t, transposed
-from padchol.numeric.verbs.extend_add import mirrored, read_below
-from padchol.numeric.verbs.loops import get, loop, t_product
-from padchol.numeric.verbs.supernode import SQUARE, Front, load_inverse, load_transposed
-from padchol.numeric.verbs.tiles import store_panel, times_inverse, times_symmetric
+from padchol.numeric.verbs import Verbs
 from padchol.plan import Plan
-from padchol.symbolic.layout import LANES, QUAD, Stage, Tiles
 
 
-def inverse_on_batch(stage: Stage, args: tuple, below):
-    """Panels of L become panels of Z."""
-    del stage
-    L11, L21 = unpack(args[0])
-    inverse_L = inverse(L11)
-    G_t = t_times(inverse_L, transposed(L21))
-    Z21_t = -times(G_t, below)
-    Z11 = t_times(inverse_L, inverse_L) - times_t(G_t, Z21_t)
-    return jnp.concatenate([Z11, transposed(Z21_t)], 1)
+def inverse(v: Verbs) -> None:
+    """The panel of L becomes that of Z."""
+    L = v.factor(0)
+    R, G_t = v.inverse(L), v.below(L)
+    G_t = v.t_times(R, G_t)
+    Z21_t = v.minus_times(G_t, v.read_below())
+    v.store_panel(v.gram_less_product(R, G_t, Z21_t), Z21_t)
 
 
-def _scratch(tiles: Tiles, k: int, dtype):
-    del k
-    below = jnp.zeros((tiles.W, tiles.M + 2 * LANES), dtype)
-    return (
-        below,
-        below,
-        jnp.zeros((tiles.W, tiles.W), dtype),
-        mirrored(tiles, dtype),
-    )
-
-
-def inverse_on_tiles(front: Front, carry, leaves):
-    """The panel of L becomes that of Z: its lower triangle counts."""
-    del leaves
-    panels, (G, Z, R, Z22) = carry
-
-    def load(c, found):
-        G, R = found
-        G = load_transposed(front, panels, G, c, front.w, 0)
-        return G, load_inverse(front, c, panels, R)
-
-    G, R = loop(0, front.quads, load, (G, R))
-    G = loop(0, front.quads, lambda b, G: times_inverse(front, b, front.m, R, G), G)
-    Z22 = read_below(front, panels, Z22)
-    Z = loop(0, front.quads, lambda b, Z: times_symmetric(front, b, G, Z22, Z, keep=False), Z)
-
-    panels = store_panel(front, panels, Z, lambda b, c: _pivots(front, b, c, G, Z, R))
-    return panels, (G, Z, R, Z22)
-
-
-def _pivots(front: Front, b, c, G, Z, R):
-    """Square (b, c) of Z11, b >= c."""
-
-    def inverse(k, acc):
-        left, right = (get(R, (QUAD * k, QUAD * i), SQUARE) for i in (b, c))
-        return acc + t_product(left, right)
-
-    def below(k, acc):
-        left, right = (get(x, (QUAD * i, QUAD * k), SQUARE).T for x, i in ((G, b), (Z, c)))
-        return acc - t_product(left, right)
-
-    acc = loop(b, front.quads, inverse, jnp.zeros(SQUARE, R.dtype))
-    return loop(0, front.below, below, acc)
-
-
-INVERSE = Routine(inverse_on_batch, inverse_on_tiles, _scratch, False, "panel")
+INVERSE = Routine(inverse, False, "panel", rooms=("inverse", "below", "update", "below"))
 
 
 def _gradient(plan: Plan, a: Array, panels: Panels | None, vectors: Sequence, out: int) -> Array:

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 
 from padchol.numeric.adjoint import outer, pulled_back
 from padchol.numeric.call import Call, Computation, call, over_axes
-from padchol.numeric.factorise import Panels, factored, unpack
+from padchol.numeric.factorise import Panels, factored
 from padchol.numeric.forms import VALUES, Form, partial
 from padchol.numeric.sweep import Routine, apply
 from padchol.numeric.values import (
@@ -32,94 +32,25 @@ from padchol.numeric.values import (
     multiply,
     to_pivots,
 )
-from padchol.numeric.verbs.batches import solve, solve_t, t_times, times
-from padchol.numeric.verbs.loops import get, loop, put, t_product
-from padchol.numeric.verbs.supernode import Front, own, read_rows, rows, square
-from padchol.numeric.verbs.tiles import store_rows, substitute, substitute_t
+from padchol.numeric.verbs import Verbs
 from padchol.plan import Plan
-from padchol.symbolic.layout import QUAD, Stage, Tiles
 
 
-def forward_on_batch(stage: Stage, args: tuple):
-    """b becomes y."""
-    del stage
-    b, panel = args
-    L11, L21 = unpack(panel)
-    y = solve(L11, b)
-    return y, -times(L21, y)
-
-
-def backward_on_batch(stage: Stage, args: tuple, below):
-    """y becomes x."""
-    del stage
-    y, panel = args
-    L11, L21 = unpack(panel)
-    return solve_t(L11, y - t_times(L21, below))
-
-
-def _scratch(tiles: Tiles, k: int, dtype):
-    return jnp.zeros((tiles.W, k), dtype), jnp.zeros((tiles.M + QUAD, k), dtype)
-
-
-def forward_on_tiles(front: Front, carry, leaves):
+def forward(v: Verbs) -> None:
     """b becomes y = L11^-1 b, and -L21 y is handed up."""
-    b, (y, below) = carry
-    (panels,) = leaves
-    k = y.shape[1]
-
-    def solve(t, y):
-        def less(c, acc):
-            L = square(front, panels, c, t)
-            return acc - t_product(L.T, get(y, (QUAD * c, 0), (QUAD, k)))
-
-        rest = loop(0, t, less, get(b, own(front, t), (QUAD, k)))
-        return put(y, substitute(square(front, panels, t, t), rest), (QUAD * t, 0))
-
-    def hand(t, b):
-        def product(c, acc):
-            L = square(front, panels, c, front.quads + t)
-            return acc - t_product(L.T, get(y, (QUAD * c, 0), (QUAD, k)))
-
-        moved = loop(0, front.quads, product, jnp.zeros((QUAD, k), b.dtype))
-        for q, row in enumerate(rows(front, t)):
-            at = (row, front.column)
-            b = put(b, get(b, at, (1, k)) + moved[q : q + 1], at)
-        return b
-
-    y = loop(0, front.quads, solve, y)
-    b = store_rows(front, y, b)
-    return loop(0, front.below, hand, b), (y, below)
+    L = v.factor(1)
+    y = v.solve(L)
+    v.store_rows(y)
+    v.hand_up_product(L, y)
 
 
-def backward_on_tiles(front: Front, carry, leaves):
+def backward(v: Verbs) -> None:
     """y becomes x = L11^-T (y - L21^T x2), x2 read below."""
-    y, (x, below) = carry
-    (panels,) = leaves
-    k = x.shape[1]
-
-    def solve(left, x):
-        t = front.quads - 1 - left
-
-        def less(source, skipped):
-            def block(s, acc):
-                L = square(front, panels, t, skipped + s)
-                return acc - t_product(L, get(source, (QUAD * s, 0), (QUAD, k)))
-
-            return block
-
-        rest = get(y, own(front, t), (QUAD, k))
-        rest = loop(0, front.below, less(below, front.quads), rest)
-        rest = loop(t + 1, front.quads, less(x, 0), rest)
-        found = substitute_t(square(front, panels, t, t), rest)
-        return put(x, found, (QUAD * t, 0))
-
-    below = loop(0, front.below, lambda t, x: read_rows(front, t, y, x), below)
-    x = loop(0, front.quads, solve, x)
-    return store_rows(front, x, y), (x, below)
+    v.store_rows(v.solve_t(v.factor(1), v.read_below_rows()))
 
 
-FORWARD = Routine(forward_on_batch, forward_on_tiles, _scratch, True, "pivots", ("panel",))
-BACKWARD = Routine(backward_on_batch, backward_on_tiles, _scratch, False, "pivots", ("panel",))
+FORWARD = Routine(forward, True, "pivots", ("panel",), rooms=("rows",))
+BACKWARD = Routine(backward, False, "pivots", ("panel",), rooms=("rows below", "rows"))
 
 
 def _bilinear(plan: Plan, a: Array, panels: Panels | None, vectors: Sequence, out: int) -> Array:

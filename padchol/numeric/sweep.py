@@ -26,8 +26,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from padchol.numeric import levels
+from padchol.numeric.verbs import OnTiles, Verbs
 from padchol.numeric.verbs.loops import loop, one_function
 from padchol.numeric.verbs.supernode import front_at
+from padchol.numeric.verbs.tiles import rooms
 from padchol.plan import Plan
 from padchol.symbolic.layout import Kind, Layout
 
@@ -38,20 +40,19 @@ COLUMNS = 32  # of vectors on tiles at a time
 class Routine:
     """What a sweep does: static, hashable.
 
-    batch             its kernel on a batch of padded supernodes, see `levels`
-    tiled, scratch    its kernel on one supernode, see `verbs.supernode`, and the arrays it works in
-    up                direction
-    node              what its storage holds: "panel", or "pivots"
-    takes             kinds of the leaves that go into the kernel besides the node
-    alone             whether nothing is handed up or read below
+    kernel    what is done with one supernode, in verbs
+    up        direction
+    node      what its storage holds: "panel", or "pivots"
+    takes     kinds of the leaves that go into the kernel besides the node
+    rooms     what its verbs need on tiles, see `verbs.tiles.rooms`
+    alone     whether nothing is handed up or read below
     """
 
-    batch: Callable
-    tiled: Callable
-    scratch: Callable
+    kernel: Callable[[Verbs], None]
     up: bool
     node: Kind
     takes: tuple[Kind, ...] = ()
+    rooms: tuple[str, ...] = ()
     alone: bool = False
 
     @property
@@ -86,9 +87,12 @@ def _on_tiles(routine: Routine, layout: Layout, k: int) -> Callable:
         def columns(group, storage):
             def one(f, carry):
                 f = f if routine.up else tiles.fronts - 1 - f
-                return routine.tiled(front_at(tiles, table, f, group * width), carry, leaves)
+                storage, work = carry
+                v = OnTiles(front_at(tiles, table, f, group * width), storage, leaves, work)
+                routine.kernel(v)
+                return v.storage, tuple(v.rooms)
 
-            work = routine.scratch(tiles, width, storage.dtype)
+            work = rooms(routine.rooms, tiles, width, storage.dtype)
             return loop(0, tiles.fronts, one, (storage, work))[0]
 
         return loop(0, k // width, columns, storage)

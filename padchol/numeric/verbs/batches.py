@@ -1,4 +1,4 @@
-"""Dense mathematics on a batch of supernodes (C, ...): what routines are made of in levels.
+"""The verbs on a batch of padded supernodes (C, ...): see `padchol.numeric.verbs`.
 
 Accelerators have a Cholesky factorisation and triangular solves of their own for batches. On a CPU
 they are loops over columns: two jaxlib lines deadlock on independent batched calls of LAPACK in one
@@ -7,10 +7,15 @@ program, and a plan for accelerators runs there for tests only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
+
+from padchol.symbolic.layout import Stage
 
 
 def times(a, b):
@@ -118,3 +123,83 @@ def _substitute(L, b, transpose: bool):
         return jnp.where(i == j, found, jnp.where(left, rest, x))
 
     return lax.fori_loop(0, width, eliminate, b)
+
+
+class OnBatch:
+    """What a routine does with one batch: `node` is its final value, and `update` what it hands
+    up. L is (L11, L21); what belongs to the rows below is transposed, (W, M)."""
+
+    def __init__(self, stage: Stage, args: Sequence, below: Any = None):
+        self.stage, self.args, self.ancestors = stage, args, below
+        self.node: Any = None
+        self.update: Any = None
+
+    def panel(self, i: int):
+        W = self.stage.W
+        return self.args[i][:, :W], self.args[i][:, W:]
+
+    def factor(self, i: int):
+        L11, L21 = self.panel(i)
+        return lower(L11), L21
+
+    def eliminate(self, F):
+        L11 = cholesky(F[0])
+        return L11, transposed(solve(L11, transposed(F[1])))
+
+    def store_factor(self, L) -> None:
+        self.node = jnp.concatenate(L, 1)
+
+    def hand_up_square(self, L) -> None:
+        self.update = -times_t(L[1], L[1])
+
+    def solve(self, L):
+        return solve(L[0], self.args[0])
+
+    def read_below_rows(self):
+        return self.ancestors
+
+    def solve_t(self, L, below):
+        return solve_t(L[0], self.args[0] - t_times(L[1], below))
+
+    def store_rows(self, found) -> None:
+        self.node = found
+
+    def hand_up_product(self, L, y) -> None:
+        self.update = -times(L[1], y)
+
+    def below(self, panel):
+        return transposed(panel[1])
+
+    def inverse(self, L):
+        return inverse(L[0])
+
+    def read_below(self):
+        return self.ancestors
+
+    def doubled(self, V):
+        return V * (1 + jnp.eye(V.shape[-1], dtype=V.dtype))
+
+    def t_times(self, R, B):
+        return t_times(R, B)
+
+    def minus_times(self, G, V):
+        return -times(G, V)
+
+    def less_times(self, B, G, V):
+        return B - times(G, V)
+
+    def gram_less_product(self, R, G, Z):
+        return t_times(R, R) - times_t(G, Z)
+
+    def symmetric_product_less(self, L, L_bar, B, L21):
+        return symmetric(t_times(L[0], lower(L_bar[0])) - times_t(B, L21))
+
+    def times_halved(self, Psi, R):
+        return times(Psi, R) * (1 - jnp.eye(R.shape[-1], dtype=R.dtype) / 2)
+
+    def store_panel(self, pivots, below) -> None:
+        self.node = jnp.concatenate([pivots, transposed(below)], 1)
+
+    def less_outer(self) -> None:
+        panel, y, z, z_below = self.args
+        self.node = panel - times_t(jnp.concatenate([z, z_below], 1), y)

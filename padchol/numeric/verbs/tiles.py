@@ -1,203 +1,257 @@
-"""Dense mathematics on one supernode, in tiles of QUAD rows or columns.
+"""The verbs on one supernode in its exact size, in tiles: see `padchol.numeric.verbs`.
 
-Matrices in the making are transposed, so that rows are long: Y (w, w + m) is the transposed panel,
-R (w, w) is L11^-1, and what belongs to the rows below is (w, m).
+Matrices are worked on transposed, so that rows are long: a panel is (w, w + m), what belongs to
+rows below (w, m). Each is in a *room*, an array that all supernodes share; it is named by its
+place among them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
-import numpy as np
-from jax import lax
 
-from padchol.numeric.verbs.loops import below_diagonal, get, loop, put, t_product, whole
-from padchol.numeric.verbs.supernode import SQUARE, TILE, Front, own, store_transposed
-from padchol.symbolic.layout import BAND, LANES, QUAD
-
-UPDATE_ROWS = 8  # of the tiles of an update
-
-
-def eliminate(front: Front, b, Y, R):
-    """Block row b of four pivots of Y and of R, left-looking, with X_b = L_bb^-1:
-
-    Y_b = X_b (F_b - sum over k < b of L_bk Y_k)        R_bj = -X_b sum over k < b of L_bk R_kj
-    """
-    p = QUAD * b
-
-    def less(width, at, Y, other):
-        """acc - L_bk other_k, for a tile of block row k."""
-
-        def block(k, acc):
-            L_t = get(Y, (QUAD * k, p), SQUARE)
-            return acc - t_product(L_t, get(other, (QUAD * k, at), (QUAD, width)))
-
-        return block
-
-    L_t, X_t = pivot_block(loop(0, b, less(QUAD, p, Y, Y), get(Y, (p, p), SQUARE)))
-    Y = put(Y, L_t, (p, p))
-
-    def tile(t, Y):
-        at = p + QUAD + LANES * t
-        acc = loop(0, b, less(LANES, at, Y, Y), get(Y, (p, at), TILE))
-        return put(Y, t_product(X_t, acc), (p, at))
-
-    Y = loop(0, whole(front.D - p - QUAD, LANES), tile, Y)
-
-    def inverse(j, R):
-        acc = loop(j, b, less(QUAD, QUAD * j, Y, R), jnp.zeros(SQUARE, R.dtype))
-        return put(R, t_product(X_t, acc), (p, QUAD * j))
-
-    return Y, loop(0, b, inverse, put(R, X_t.T, (p, p)))
+from padchol.numeric.verbs import squares
+from padchol.numeric.verbs.extend_add import empty_update, hand_up, mirrored, read_below
+from padchol.numeric.verbs.loops import get, loop, put, t_product, whole
+from padchol.numeric.verbs.supernode import (
+    SQUARE,
+    Front,
+    load_inverse,
+    load_transposed,
+    own,
+    read_rows,
+    rows,
+    square,
+)
+from padchol.symbolic.layout import BAND, LANES, QUAD, Tiles
 
 
-def pivot_block(a):
-    """L^T and L^-T of one symmetric QUAD x QUAD block, of which the upper triangle is read.
+class Matrix(NamedTuple):
+    """A room, and how many of its columns are at work."""
 
-    A pivot that is not positive becomes NaN on the diagonal of L, and zero in what follows from it:
-    other fronts meet finite numbers only, so that what is masked by a product stays masked.
-    """
-    size, zero = range(QUAD), jnp.zeros((), a.dtype)
-    L, X = ([[zero] * QUAD for _ in size] for _ in range(2))
-    for j in size:
-        rest = [a[j, i] - sum(L[i][k] * L[j][k] for k in range(j)) for i in range(j, QUAD)]
-        root, sound = jnp.sqrt(rest[0]), rest[0] > 0
-        L[j][j] = lax.select(sound, root, jnp.full_like(root, jnp.nan))
-        X[j][j] = lax.select(sound, 1 / root, zero)
-        for i in range(j + 1, QUAD):
-            L[i][j] = rest[i - j] * X[j][j]
-    for j in size:
-        for i in range(j + 1, QUAD):
-            X[i][j] = -X[i][i] * sum(L[i][k] * X[k][j] for k in range(j, i))
-    upper = [(j, i) for j in size for i in range(j, QUAD)]
-    return tuple(_block({(j, i): m[i][j] for j, i in upper}) for m in (L, X))
+    room: int
+    columns: Any
 
 
-def _block(found):
-    """A QUAD x QUAD block of scalars, zero elsewhere: selects, because every part of a
-    concatenation is compiled with all that it is made of (experiment 32)."""
-    number = np.arange(QUAD * QUAD, dtype=np.int32).reshape(SQUARE)
-    block = jnp.zeros(SQUARE, next(iter(found.values())).dtype)
-    for (i, j), x in found.items():
-        block = lax.select(number == QUAD * i + j, jnp.broadcast_to(x, SQUARE), block)
-    return block
+def rooms(names: Sequence[str], tiles: Tiles, k: int, dtype: Any) -> tuple[jax.Array, ...]:
+    """Empty rooms, in the order in which the verbs of a routine take them."""
+    W, M = tiles.W, tiles.M
+    shapes = {
+        "panel": (W, W + M + 2 * LANES),
+        "below": (W, M + 2 * LANES),
+        "inverse": (W, W),
+        "pivots": (W, W + LANES),
+        "rows": (W, k),
+        "rows below": (M + QUAD, k),
+    }
+    updates = {"band": (empty_update, BAND), "update": (mirrored,)}
+    return tuple(
+        updates[name][0](tiles, *updates[name][1:], dtype)
+        if name in updates
+        else jnp.zeros(shapes[name], dtype)
+        for name in names
+    )
 
 
-def store_factor(front: Front, c, Y, R, panels):
-    """The c-th four columns: above the diagonal those of L11^-T, then those of L11 and L21."""
+class OnTiles:
+    """What a routine does with one supernode; `storage` and `rooms` are what it leaves behind."""
 
-    def above(t, panels):
-        inverse_t = get(R, (QUAD * c, QUAD * t), SQUARE).T
-        return put(panels, inverse_t.reshape(-1), (front.square(c, t),))
+    def __init__(self, front: Front, storage, leaves: Sequence, rooms: Sequence):
+        self.front, self.storage, self.leaves = front, storage, leaves
+        self.rooms, self.taken = list(rooms), 0
 
-    def below(t, panels):
-        return store_transposed(front, panels, Y, c, t, QUAD * t)
+    def _take(self) -> int:
+        self.taken += 1
+        return self.taken - 1
 
-    panels = loop(0, c, above, panels)
-    L_t, inverse = (get(x, (QUAD * c, QUAD * c), SQUARE) for x in (Y, R))
-    here = below_diagonal(L_t.T, inverse.T)
-    panels = put(panels, here.reshape(-1), (front.square(c, c),))
-    return loop(c + 1, whole(front.D, QUAD), below, panels)
+    def _fill(self, room: int, count: Any, step: Callable) -> int:
+        """room = step(i, room) for i < count"""
+        self.rooms[room] = loop(0, count, step, self.rooms[room])
+        return room
 
+    def panel(self, i: int):
+        return self.leaves[i - 1] if i else self.storage
 
-def minus_square(front: Front, band, Y, update):
-    """One band of -L21 L21^T, in tiles that touch its lower triangle."""
-    first = BAND * band
+    factor = panel
 
-    def rows(i, update):
-        top = UPDATE_ROWS * i
+    def eliminate(self, F) -> tuple[int, int]:
+        front, y, r = self.front, self._take(), self._take()
 
-        def tile(j, update):
-            left = LANES * j
+        def load(c, Y):
+            return load_transposed(front, F, Y, c, QUAD * c, QUAD * c)
 
-            def block(k, acc):
-                L21_t = get(Y, (QUAD * k, front.w + first + top), (QUAD, UPDATE_ROWS))
-                return acc - t_product(L21_t, get(Y, (QUAD * k, front.w + left), TILE))
+        Y = loop(0, front.quads, load, self.rooms[y])
+        step = lambda b, found: squares.eliminate(front, b, *found)
+        self.rooms[y], self.rooms[r] = loop(0, front.quads, step, (Y, self.rooms[r]))
+        return y, r
 
-            empty = jnp.zeros((UPDATE_ROWS, LANES), Y.dtype)
-            return put(update, loop(0, front.quads, block, empty), (top, QUAD + left))
+    def store_factor(self, L: tuple[int, int]) -> None:
+        Y, R = (self.rooms[i] for i in L)
+        step = lambda c, panels: squares.store_factor(self.front, c, Y, R, panels)
+        self.storage = loop(0, self.front.quads, step, self.storage)
 
-        return loop(0, whole(first + top + UPDATE_ROWS, LANES), tile, update)
+    def hand_up_square(self, L: tuple[int, int]) -> None:
+        front, Y, room = self.front, self.rooms[L[0]], self._take()
 
-    return loop(0, whole(lax.min(front.m - first, np.int32(BAND)), UPDATE_ROWS), rows, update)
+        def hand(band, carry):
+            update, at, panels = carry
+            update = squares.minus_square(front, band, Y, update)
+            return update, *hand_up(front, at, band, update, panels)
 
+        start = (self.rooms[room], (front.squares, front.moves), self.storage)
+        self.rooms[room], _, self.storage = loop(0, whole(front.m, BAND), hand, start)
 
-def store_panel(front: Front, panels, below_t, pivots: Callable):
-    """A panel of squares pivots(b, c), b >= c, and what is below them, transposed."""
+    # ---- rows of vectors
 
-    def column(c, panels):
-        def pivot(b, panels):
-            return put(panels, pivots(b, c).reshape(-1), (front.square(c, b),))
+    def solve(self, L) -> int:
+        front, b, room = self.front, self.storage, self._take()
+        k = self.rooms[room].shape[1]
 
-        def below(t, panels):
-            return store_transposed(front, panels, below_t, c, front.quads + t, QUAD * t)
+        def step(t, y):
+            def less(c, acc):
+                return acc - t_product(square(front, L, c, t).T, get(y, (QUAD * c, 0), (QUAD, k)))
 
-        return loop(0, front.below, below, loop(c, front.quads, pivot, panels))
+            rest = loop(0, t, less, get(b, own(front, t), (QUAD, k)))
+            return put(y, squares.substitute(square(front, L, t, t), rest), (QUAD * t, 0))
 
-    return loop(0, front.quads, column, panels)
+        return self._fill(room, front.quads, step)
 
+    def read_below_rows(self) -> int:
+        front, storage = self.front, self.storage
+        return self._fill(self._take(), front.below, lambda t, x: read_rows(front, t, storage, x))
 
-def times_inverse(front: Front, b, columns, R, G):
-    """Block row b of R^T G, in place: it needs what G holds from block row b on."""
+    def solve_t(self, L, below: int) -> int:
+        front, y, x2, room = self.front, self.storage, self.rooms[below], self._take()
+        k = x2.shape[1]
 
-    def tile(t, G):
-        def block(c, acc):
-            inverse = get(R, (QUAD * c, QUAD * b), SQUARE)
-            return acc + t_product(inverse, get(G, (QUAD * c, LANES * t), TILE))
+        def step(left, x):
+            t = front.quads - 1 - left
 
-        acc = loop(b, front.quads, block, jnp.zeros(TILE, G.dtype))
-        return put(G, acc, (QUAD * b, LANES * t))
+            def less(source, skipped):
+                def block(s, acc):
+                    here = get(source, (QUAD * s, 0), (QUAD, k))
+                    return acc - t_product(square(front, L, t, skipped + s), here)
 
-    return loop(0, whole(columns, LANES), tile, G)
+                return block
 
+            rest = loop(0, front.below, less(x2, front.quads), get(y, own(front, t), (QUAD, k)))
+            rest = loop(t + 1, front.quads, less(x, 0), rest)
+            return put(x, squares.substitute_t(square(front, L, t, t), rest), (QUAD * t, 0))
 
-def times_symmetric(front: Front, b, G, Z22, Z, keep: bool):
-    """Block row b of Z - G Z22, or of -G Z22."""
+        return self._fill(room, front.quads, step)
 
-    def tile(t, Z):
-        def block(k, acc):
-            G_k = get(G, (QUAD * b, QUAD * k), SQUARE).T
-            return acc - t_product(G_k, get(Z22, (QUAD * k, QUAD + LANES * t), TILE))
+    def store_rows(self, found: int) -> None:
+        self.storage = squares.store_rows(self.front, self.rooms[found], self.storage)
 
-        at = (QUAD * b, LANES * t)
-        start = get(Z, at, TILE) if keep else jnp.zeros(TILE, Z.dtype)
-        return put(Z, loop(0, front.below, block, start), at)
+    def hand_up_product(self, L, solved: int) -> None:
+        front, y = self.front, self.rooms[solved]
+        k = y.shape[1]
 
-    return loop(0, whole(front.m, LANES), tile, Z)
+        def hand(t, b):
+            def product(c, acc):
+                here = square(front, L, c, front.quads + t)
+                return acc - t_product(here.T, get(y, (QUAD * c, 0), (QUAD, k)))
 
+            moved = loop(0, front.quads, product, jnp.zeros((QUAD, k), b.dtype))
+            for q, row in enumerate(rows(front, t)):
+                at = (row, front.column)
+                b = put(b, get(b, at, (1, k)) + moved[q : q + 1], at)
+            return b
 
-def substitute(L, b):
-    """L^-1 b for one square."""
-    scale, found = [1 / L[i, i] for i in range(QUAD)], []
-    for i in range(QUAD):
-        found.append((b[i] - sum(L[i, j] * found[j] for j in range(i))) * scale[i])
-    return _rows(found)
+        self.storage = loop(0, front.below, hand, self.storage)
 
+    # ---- panels
 
-def substitute_t(L, b):
-    """L^-T b for one square."""
-    scale, found = [1 / L[i, i] for i in range(QUAD)], [b[0]] * QUAD
-    for i in reversed(range(QUAD)):
-        found[i] = (b[i] - sum(L[j, i] * found[j] for j in range(i + 1, QUAD))) * scale[i]
-    return _rows(found)
+    def below(self, panels) -> Matrix:
+        front = self.front
+        step = lambda c, B: load_transposed(front, panels, B, c, front.w, 0)
+        return Matrix(self._fill(self._take(), front.quads, step), front.m)
 
+    def inverse(self, L) -> Matrix:
+        front = self.front
+        step = lambda c, R: load_inverse(front, c, L, R)
+        return Matrix(self._fill(self._take(), front.quads, step), front.w)
 
-def _rows(found):
-    """QUAD rows as one block; see `_block`."""
-    shape = (QUAD, found[0].size)
-    row = lax.broadcasted_iota(np.int32, shape, 0)
-    block = jnp.broadcast_to(found[0], shape)
-    for i in range(1, QUAD):
-        block = lax.select(row == i, jnp.broadcast_to(found[i], shape), block)
-    return block
+    def read_below(self) -> int:
+        room = self._take()
+        self.rooms[room] = read_below(self.front, self.storage, self.rooms[room])
+        return room
 
+    def doubled(self, V: int) -> int:
+        """The diagonal of a symmetric matrix twice."""
 
-def store_rows(front: Front, found, storage):
-    """What was found for the pivots, into the pivot storage."""
-    size = (QUAD, found.shape[1])
+        def step(t, V):
+            at = (QUAD * t, QUAD + QUAD * t)
+            return put(V, get(V, at, SQUARE) * (1 + jnp.eye(QUAD, dtype=V.dtype)), at)
 
-    def quad(t, storage):
-        return put(storage, get(found, (QUAD * t, 0), size), own(front, t))
+        return self._fill(V, self.front.below, step)
 
-    return loop(0, front.quads, quad, storage)
+    def t_times(self, R: Matrix, B: Matrix) -> Matrix:
+        front, inverse = self.front, self.rooms[R.room]
+        step = lambda b, B_: squares.times_inverse(front, b, B.columns, inverse, B_)
+        return Matrix(self._fill(B.room, front.quads, step), B.columns)
+
+    def minus_times(self, G: Matrix, V: int) -> Matrix:
+        return self._less(Matrix(self._take(), G.columns), G, V, False)
+
+    def less_times(self, B: Matrix, G: Matrix, V: int) -> Matrix:
+        return self._less(B, G, V, True)
+
+    def _less(self, B: Matrix, G: Matrix, V: int, keep: bool) -> Matrix:
+        front, left, right = self.front, self.rooms[G.room], self.rooms[V]
+        step = lambda b, B_: squares.times_symmetric(front, b, left, right, B_, keep=keep)
+        self._fill(B.room, front.quads, step)
+        return B
+
+    def gram_less_product(self, R: Matrix, G: Matrix, Z: Matrix) -> Callable:
+        front = self.front
+        return lambda b, c: squares.gram_less_product(
+            front, b, c, *(self.rooms[x.room] for x in (R, G, Z))
+        )
+
+    def symmetric_product_less(self, L, L_bar, B: Matrix, L21: Matrix) -> Matrix:
+        front, below = self.front, (self.rooms[B.room], self.rooms[L21.room])
+
+        def step(b, Psi):
+            def one(c, Psi):
+                return squares.symmetric_product_less(front, b, c, L, L_bar, *below, Psi)
+
+            return loop(0, b + 1, one, Psi)
+
+        return Matrix(self._fill(self._take(), front.quads, step), front.w)
+
+    def times_halved(self, Psi: Matrix, R: Matrix) -> Callable:
+        front = self.front
+        return lambda b, c: squares.times_halved(
+            front, b, c, self.rooms[Psi.room], self.rooms[R.room]
+        )
+
+    def store_panel(self, pivots: Callable, below: Matrix) -> None:
+        self.storage = squares.store_panel(self.front, self.storage, self.rooms[below.room], pivots)
+
+    def less_outer(self) -> None:
+        front, (y, z, other), room = self.front, self.leaves, self._take()
+        size = (QUAD, self.rooms[room].shape[1])
+        step = lambda t, below: read_rows(front, t, other, below)
+        below = self.rooms[self._fill(room, front.below, step)]
+
+        def columns(c, panels):
+            y_c = get(y, own(front, c), size)
+
+            def add(z_t, t, panels):
+                at = (front.square(c, t),)
+                moved = jnp.sum(z_t[:, None, :] * y_c[None, :, :], 2).reshape(-1)
+                return put(panels, get(panels, at, moved.shape) - moved, at)
+
+            def pivots(t, panels):
+                return add(get(z, own(front, t), size), t, panels)
+
+            def rest(t, panels):
+                return add(get(below, (QUAD * t, 0), size), front.quads + t, panels)
+
+            return loop(0, front.below, rest, loop(c, front.quads, pivots, panels))
+
+        self.storage = loop(0, front.quads, columns, self.storage)
