@@ -3,8 +3,9 @@
 padchol never sets a JAX flag; here it is set around each test and taken back after it. Compiled
 programs are dropped every so often: the suite's are several gigabytes together.
 
-Half of the suite's time is LLVM's optimiser at work on small programs that run once. It is left out
-of the quick tests, unless XLA_FLAGS says otherwise; the slow ones have it.
+Most of the suite's time is compilation of small programs that run once. LLVM's optimiser and the
+dearest passes of XLA are left out of the quick tests, unless XLA_FLAGS says otherwise; the slow
+ones have them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ import pytest
 jax.config.update("jax_num_cpu_devices", 2)  # for tests/test_devices.py; before JAX looks for any
 
 TESTS_A_CACHE = 60
-UNOPTIMISED = "--xla_backend_optimization_level=0"
+UNOPTIMISED = (
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
+    "--xla_disable_hlo_passes=while-loop-invariant-code-motion,tree_reduction_rewriter"
+)
 _count = itertools.count(1)
 
 

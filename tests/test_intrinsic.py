@@ -88,6 +88,7 @@ def test_what_rounding_hides_is_said():
     assert np.all(np.array(found) > 0)
 
 
+@pytest.mark.slow
 def test_constraints_that_lean_on_one_component():
     """Pins come from the null space: those of the constraints would both lie on the first."""
     Q = laplacian(np.ones(I.size))
@@ -146,6 +147,7 @@ def test_what_float32_carries(precision, name):
     assert np.isnan(jax.jit(lambda tau: values.field(tau).log_determinant())(1.7))
 
 
+@pytest.mark.slow
 def test_float64_carries_long_walks():
     """Against the product of the non-zero eigenvalues, n^2 (n^2 - 1) / 12 for the second order."""
     size = 1000

@@ -76,6 +76,7 @@ def test_solve(precision):
     assert support.relative(x, np.linalg.solve(A.toarray(), b)) < tolerance
 
 
+@pytest.mark.slow
 def test_second_derivatives(small):
     """jacrev(jacfwd) and jacfwd(jacrev), in values and vector together."""
     _, plan, a, b = small

@@ -74,6 +74,7 @@ def test_a_hundred_twins(kind):
     check_twins(kind, range(100, 125))
 
 
+@pytest.mark.slow
 def test_a_shifted_covariate():
     """Years of this century and of the last, from any origin; and what is said of theta."""
     r = np.random.default_rng(9)
@@ -112,6 +113,7 @@ def test_a_slope_in_millionths():
         assert fit.deviance == pytest.approx(1281.850, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_large_counts():
     """The first step from zero makes such a value infinite, by rounding or not."""
     n = 300

@@ -85,6 +85,7 @@ def test_sensitivity(expected):
         assert support.relative(found, -np.linalg.solve(H, C)) < 1e-9
 
 
+@pytest.mark.slow
 def test_second_sensitivity(expected):
     """Against two dense Newton steps from the minimum, which carry two derivatives."""
     direction = np.cos(np.arange(n))
