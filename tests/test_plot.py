@@ -24,6 +24,7 @@ PLANS = {
     "diagonal": padchol.analyze(sp.eye_array(6)),
     "one": padchol.analyze(sp.eye_array(1)),
     "empty": padchol.analyze(sp.csc_array((0, 0))),
+    "levels": padchol.analyze(grid(9, 9), order="mmd", device="gpu"),
 }
 
 

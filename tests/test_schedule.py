@@ -12,7 +12,7 @@ from padchol.symbolic.amalgamation import relax
 from padchol.symbolic.costs import SIZES, CostModel, padded, padded_shape
 from padchol.symbolic.exact import exact_supernodes
 from padchol.symbolic.postorder import heights
-from padchol.symbolic.schedule import levels, schedule, turns
+from padchol.symbolic.schedule import depths, levels, schedule, stages, trips
 from padchol.symbolic.supernodes import Supernodes
 
 GPU = CostModel.gpu()
@@ -63,22 +63,41 @@ def check(nodes, model=GPU):
     return made
 
 
-def trips(made):
+def count(made):
     return sum(stage.trips for stage in made.stages)
 
 
 @oracle.quick
 @given(oracle.patterns(), st.integers(1, 4), st.randoms())
-def test_stages_and_turns_are_the_earliest_possible(S, stages, random):
+def test_stages_are_the_earliest_possible(S, most, random):
     parent = nodes_of(S, relaxed=False).parent
-    first = np.array([random.randrange(stages) for _ in parent], np.int64)
-    found = list(zip(*turns(parent, first), strict=True))
-    for s, mine in enumerate(found):
-        needed = [(first[s], 0)]
-        for child in np.flatnonzero(parent == s):
-            stage, turn = found[child]
-            needed.append((stage, turn + 1))
-        assert mine == max(needed)
+    first = np.array([random.randrange(most) for _ in parent], np.int64)
+    found = stages(parent, first)
+    depth = depths(parent, found)
+    for s, stage in enumerate(found):
+        assert stage == max([first[s], *found[parent == s]])
+        above = [p for p in oracle.ancestors(parent, s) if found[p] == stage]
+        assert depth[s] == len(above)
+
+
+@oracle.quick
+@given(oracle.patterns(), st.integers(1, 5))
+def test_trips_are_as_few_as_can_be(S, C):
+    """Hu's bound: those deeper than d take ceil(count / C) trips, and d + 1 levels come after."""
+    parent = nodes_of(S, relaxed=False).parent
+    depth = depths(parent, np.zeros(parent.size, np.int64))
+    made = trips(parent, depth, np.arange(parent.size), C)
+    if not parent.size:
+        assert made.size == 0
+        return
+    when = np.full(parent.size, -1)
+    for t, mine in enumerate(made):
+        when[mine[mine >= 0]] = t
+    assert (when >= 0).all()
+    child = np.flatnonzero(parent >= 0)
+    assert (when[child] < when[parent[child]]).all()
+    least = max(d + -(-int((depth >= d).sum()) // C) for d in range(int(depth.max()) + 1))
+    assert len(made) == least
 
 
 def test_heights_of_a_deep_tree_need_no_recursion():
@@ -116,7 +135,7 @@ def test_a_tpu_takes_few_at_a_time():
 
 def test_as_many_levels_as_supernodes():
     made = check(chain(50))
-    assert levels(chain(50)) == trips(made) == 50
+    assert levels(chain(50)) == count(made) == 50
 
 
 def test_stages_are_limited_however_many_shapes_there_are():

@@ -20,7 +20,7 @@ class Fronts(NamedTuple):
     pivots: list[np.ndarray]  # plan positions of the pivot columns
     below: list[np.ndarray]  # plan positions of the rows below
     flops: np.ndarray  # (F,): sum of squared column lengths, relaxation zeros counted
-    padded_flops: np.ndarray  # (F,): the same of the front in whole quads
+    padded_flops: np.ndarray  # (F,): the same as it is padded, to whole quads or to a stage
 
     @property
     def order(self) -> np.ndarray:
@@ -32,5 +32,16 @@ def fronts(plan: Plan) -> Fronts:
     """Read the fronts back from the plan's tables."""
     pivots, below, parent, level = unfold.fronts(plan.layout, plan.table)
     w, m = (np.array([x.size for x in each], np.int64) for each in (pivots, below))
-    flops = padded_front_flops(w, m), padded_front_flops(rounded(w), rounded(m))
+    W, M = _stages(plan) if plan.layout.in_levels else (rounded(w), rounded(m))
+    flops = padded_front_flops(w, m), padded_front_flops(W, M)
     return Fronts(parent, level, pivots, below, *flops)
+
+
+def _stages(plan: Plan) -> np.ndarray:
+    """The padded shape of each front, (2, F): that of its stage."""
+    found = [np.zeros((0, 2), np.int64)]
+    every = unfold.stage_rows(plan.layout, plan.table)
+    for stage, rows in zip(plan.layout.levels.stages, every, strict=True):
+        real = int((rows[:, : stage.W] < plan.n).any(1).sum())
+        found.append(np.tile([stage.W, stage.M], (real, 1)))
+    return np.concatenate(found).T

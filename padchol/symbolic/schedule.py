@@ -2,14 +2,16 @@
 
 A *stage* is one padded shape: W pivot columns, M rows below. Stages follow one another, each with
 shapes no smaller than the one before. A supernode goes to the first stage that holds it and that
-does not come before those of its children. Within a stage the supernodes of one height are
-independent; they fill whole *trips* of C places each, so that a trip is one contiguous slice. Every
-kernel is launched once a trip: the number of trips, which grows like the height of the tree, is
-what a sweep costs while matrices are small.
+does not come before those of its children. A stage has *trips* of C places each, one contiguous
+slice, filled with supernodes whose children are done. Every kernel is launched once a trip: the
+number of trips, which grows like the height of the tree, is what a sweep costs while matrices are
+small. It is the least possible: of what is ready, what is farthest from the root goes first (Hu
+1961, Operations Research 9(6), 841-848).
 """
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -17,7 +19,7 @@ import numpy as np
 
 from padchol.symbolic.costs import CostModel, padded_shape
 from padchol.symbolic.postorder import heights
-from padchol.symbolic.supernodes import Supernodes, begins, ramp
+from padchol.symbolic.supernodes import Supernodes, begins
 
 STAGE_PAYS = 0.05  # of the whole cost: a stage that saves less is not worth compiling
 SHAPES = 200  # distinct shapes from which stages are chosen; more are taken together
@@ -105,44 +107,69 @@ def _partitions(price: np.ndarray, count: np.ndarray, most: int):
 
 def _scheduled(nodes: Supernodes, shapes: np.ndarray, stage_of: np.ndarray, model: CostModel):
     """The schedule of stages of these shapes; stage_of: the first that holds each supernode."""
-    stage_of, turn = turns(nodes.parent, stage_of)
-    stages, cost = [], 0.0
+    stage_of = stages(nodes.parent, stage_of)
+    depth = depths(nodes.parent, stage_of)
+    found, cost = [], 0.0
     for s, (W, M) in enumerate(shapes.tolist()):
         members = np.flatnonzero(stage_of == s)
-        if not members.size:
-            continue
-        members = members[np.argsort(turn[members], kind="stable")]
-        sizes = np.bincount(turn[members])
-        C, price = _places(sizes, W, M, model)
-        start = np.append(0, np.cumsum(-(-sizes // C)))
-        filled = np.full(int(start[-1]) * C, -1, np.int64)
-        filled[np.repeat(start[:-1] * C, sizes) + ramp(sizes)] = members
-        stages.append(Stage(W, M, C, filled))
-        cost += price
-    return Schedule(stages, cost)
+        if members.size:
+            C, price = _places(np.bincount(depth[members]), W, M, model)
+            listed = trips(nodes.parent, depth, members, C)
+            found.append(Stage(W, M, C, listed.ravel()))
+            cost += price
+    return Schedule(found, cost)
 
 
-def turns(parent: np.ndarray, stage_of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The stage of each supernode, none before those of its children, and its height above those of
-    its descendants that share it. Needs parent[s] > s."""
-    stage, turn = stage_of.tolist(), [0] * parent.size
+def stages(parent: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """The stage of each supernode: the first that holds it, or one of its children's. Needs
+    parent[s] > s."""
+    stage = first.tolist()
     for s, p in enumerate(parent.tolist()):
-        if p < 0:
-            continue
-        if stage[s] > stage[p]:
-            stage[p], turn[p] = stage[s], turn[s] + 1
-        elif stage[s] == stage[p]:
-            turn[p] = max(turn[p], turn[s] + 1)
-    return np.asarray(stage, np.int64), np.asarray(turn, np.int64)
+        if p >= 0 and stage[s] > stage[p]:
+            stage[p] = stage[s]
+    return np.asarray(stage, np.int64)
 
 
-def _places(sizes: np.ndarray, W: int, M: int, model: CostModel) -> tuple[int, float]:
-    """The best number of places a trip for groups of these sizes, and the cost of the stage."""
-    most = max(1, min(int(sizes.max()), model.places, PLACES // (W + M) ** 2))
+def depths(parent: np.ndarray, stage: np.ndarray) -> np.ndarray:
+    """How many ancestors of each supernode share its stage."""
+    depth = [0] * parent.size
+    of, above = stage.tolist(), parent.tolist()
+    for s in reversed(range(parent.size)):
+        p = above[s]
+        if p >= 0 and of[p] == of[s]:
+            depth[s] = depth[p] + 1
+    return np.asarray(depth, np.int64)
+
+
+def trips(parent: np.ndarray, depth: np.ndarray, members: np.ndarray, C: int) -> np.ndarray:
+    """(trips, C): the supernodes of each trip of one stage, -1 where a place is padding."""
+    waits = dict.fromkeys(members.tolist(), 0)  # for so many children
+    for p in parent[members].tolist():
+        if p in waits:
+            waits[p] += 1
+    ready = [(-int(depth[s]), s) for s, children in waits.items() if not children]
+    heapq.heapify(ready)
+    found = []
+    while ready:
+        now = [heapq.heappop(ready)[1] for _ in range(min(C, len(ready)))]
+        found.append(now + [-1] * (C - len(now)))
+        for p in parent[now].tolist():
+            if p in waits:
+                waits[p] -= 1
+                if not waits[p]:
+                    heapq.heappush(ready, (-int(depth[p]), p))
+    return np.array(found, np.int64)
+
+
+def _places(count: np.ndarray, W: int, M: int, model: CostModel) -> tuple[int, float]:
+    """The best number of places a trip for so many supernodes of each depth, and the cost of the
+    stage. Hu's number of trips: what is deeper than d, and then d + 1 trips for the rest."""
+    most = max(1, min(int(count.sum()), model.places, PLACES // (W + M) ** 2))
     tried = np.unique(np.append(most, 1 << np.arange(most.bit_length())))
     tried = tried[tried <= most]
-    trips = (-(-sizes // tried[:, None])).sum(1)
-    cost = trips * (model.trip + tried * float(model.padded(np.array(W), np.array(M))))
+    deeper = np.cumsum(count[::-1])[::-1]  # of at least this depth
+    needed = (np.arange(count.size) + -(-deeper // tried[:, None])).max(1)
+    cost = needed * (model.trip + tried * float(model.padded(np.array(W), np.array(M))))
     best = int(np.argmin(cost))
     return int(tried[best]), float(cost[best])
 
