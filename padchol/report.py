@@ -76,7 +76,7 @@ def report(plan: Plan) -> str:
         ("nnz(L)", f"{plan.nnz_L:,} (fill ratio {fill:.2f})"),
         ("flops", f"{f['flops']:.3g}"),
         ("levels", f"{f['levels']}"),
-        ("bins", f"{f['bins']} holding {f['fronts']:,} fronts, {f['trips']:,} trips"),
+        ("bins", f"{f['bins']} holding {f['fronts']:,} fronts" + _trips(f)),
         (
             "padding efficiency",
             f"entries {plan.nnz_L / max(f['padded_entries'], 1):.0%}, "
@@ -87,6 +87,11 @@ def report(plan: Plan) -> str:
         ("fingerprint", plan.fingerprint[:16]),
     ]
     return "padchol plan\n" + "\n".join(f"  {name:<19}{value}" for name, value in rows)
+
+
+def _trips(f: dict[str, Any]) -> str:
+    """How many batches they are taken in, where they are."""
+    return f" in {f['trips']:,} trips" if f["engine"] == "levels" else ""
 
 
 def _took(seconds: float) -> str:
