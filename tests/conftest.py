@@ -21,7 +21,7 @@ jax.config.update("jax_num_cpu_devices", 2)  # for tests/test_devices.py; before
 
 TESTS_A_CACHE = 60
 UNOPTIMISED = (
-    "--xla_backend_optimization_level=0 "
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
     "--xla_disable_hlo_passes=while-loop-invariant-code-motion,tree_reduction_rewriter"
 )
 _count = itertools.count(1)

@@ -84,7 +84,7 @@ def test_second_derivatives(name):
 
 
 @pytest.mark.parametrize("merged", [False, True], ids=["each its own", "merged"])
-@pytest.mark.parametrize("name", ["disconnected", "band", "forest"])
+@pytest.mark.parametrize("name", ["disconnected", "band", "forest", "one"])
 def test_the_first_pivot_that_fails(name, merged):
     """Rows 1 to 5: the same one that tiles name, with its value, for one failure and for two; all
     outputs are NaN."""

@@ -121,6 +121,7 @@ def test_values_closed_over():
     np.testing.assert_allclose(jax.jit(lambda: F.solve(b))(), F.solve(b), rtol=1e-14)
 
 
+@pytest.mark.slow  # with XLA's usual flags: others compile a scatter as well
 def test_xla_compiles_one_function():
     """The mark is understood: what cannot be in such a function is refused."""
 

@@ -11,7 +11,7 @@ well, whose diagonal is that of L11 inverted.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -55,46 +55,51 @@ class Factorisation(Computation):
 FACTOR = Factorisation()
 
 
-def _located(plan: Plan, a: Array) -> tuple[Panels, Array]:
-    """L and its diagonal, which is NaN at the first pivot that fails, and 1 where L is then NaN.
+class _Search(NamedTuple):
+    """For the first pivot that fails: one of low .. high, high = n while nothing is known."""
 
-    Accelerators tell only which supernode fails. Which pivot, a bisection on the leading minors
-    tells, to which every pivot before the first that fails belongs: log2(W) factorisations more,
-    and one that goes up to it; none where nothing fails.
+    low: Any
+    high: Any
+    done: Any
+    panels: Array
+    pivots: Array
+
+
+def _located(plan: Plan, a: Array) -> tuple[Panels, Array]:
+    """L and its diagonal. Where a pivot fails, the diagonal is NaN there and 1 elsewhere, and L is
+    right up to there.
+
+    An accelerator only tells which supernode fails. Which pivot, a bisection tells: it is the last
+    of the first leading minor that is not positive definite. That takes log2(W) more
+    factorisations, and one that goes just so far; none where nothing fails.
     """
     n = plan.n
-    place = jnp.zeros(n, np.int32).at[plan.perm].set(np.arange(n, dtype=np.int32))
-    last = jnp.maximum(place[plan.rows], place[plan.cols])
-    diagonal_value = plan.rows == plan.cols
+    number = np.arange(n, dtype=np.int32)
+    place = jnp.zeros(n, np.int32).at[plan.perm].set(number)
+    last = jnp.maximum(place[plan.rows], place[plan.cols])  # the leading minors an entry is in
+    on_diagonal = plan.rows == plan.cols
+    large = jnp.where(jnp.isfinite(a), jnp.abs(a), 1).max() / jnp.finfo(a.dtype).eps
 
-    def attempt(state):
-        low, high, _, _ = state
-        first, found = high == n, low == high
-        end = jnp.where(first | found, high, (low + high) // 2)  # pivots behind it are left out
-        large = jnp.where(jnp.isfinite(a), jnp.abs(a), 1).max() / jnp.finfo(a.dtype).eps
-        kept = jnp.where(last <= end, a, diagonal_value.astype(a.dtype))
-        kept = jnp.where(found & diagonal_value & (last == end), large, kept)
-        panels = factored(plan, kept)
+    def attempt(known: _Search) -> _Search:
+        whole, found = known.high == n, known.low == known.high
+        end = jnp.where(whole | found, known.high, (known.low + known.high) // 2)
+        minor = jnp.where(last <= end, a, on_diagonal.astype(a.dtype))
+        minor = jnp.where(found & on_diagonal & (last == end), large, minor)  # to get past it
+        panels = factored(plan, minor)
         pivots = diagonal(plan, panels)
-        broken = jnp.min(jnp.where(_fails(pivots), np.arange(n, dtype=np.int32), n))
-        wrong = broken < n
-        after_first = (broken, jnp.minimum(broken + plan.layout.levels.span, n) - 1)
-        low, high = (
-            jnp.where(first, one, jnp.where(found, -1, other))
-            for one, other in zip(
-                after_first,
-                (jnp.where(wrong, low, end + 1), jnp.where(wrong, end, high)),
-                strict=True,
-            )
-        )
-        low, high = (jnp.where(first & ~wrong, -1, x) for x in (low, high))
-        named = jnp.where(found, jnp.where(np.arange(n) == end, jnp.nan, 1), pivots)
-        return low, high, panels, named.astype(a.dtype)
+        broken = jnp.min(jnp.where(_fails(pivots), number, n))
+        fails = broken < n
+        low, high = jnp.where(fails, known.low, end + 1), jnp.where(fails, end, known.high)
+        low = jnp.where(whole, broken, low)
+        high = jnp.where(whole, jnp.minimum(broken + plan.layout.levels.span, n) - 1, high)
+        named = jnp.where(number == end, jnp.nan, 1).astype(a.dtype)
+        return _Search(low, high, found | (whole & ~fails), panels, jnp.where(found, named, pivots))
 
-    empty = jnp.zeros(plan.layout.storage.panels, a.dtype)
-    start = (np.int32(0), np.int32(n), empty, jnp.zeros(n, a.dtype))
-    with jax.named_scope("1_trips"):
-        return lax.while_loop(lambda state: state[0] >= 0, attempt, start)[2:]
+    panels, pivots = jnp.zeros(plan.layout.storage.panels, a.dtype), jnp.zeros(n, a.dtype)
+    start = _Search(np.int32(0), np.int32(n), np.bool_(False), panels, pivots)
+    with jax.named_scope("1_trips"):  # its length in a good case, for `padchol.cli._launches`
+        found = lax.while_loop(lambda known: ~known.done, attempt, start)
+    return found.panels, found.pivots
 
 
 @jax.jit
