@@ -17,6 +17,7 @@ A batch over values is JAX's own vmap: it is folded into the trips.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -103,7 +104,7 @@ def _pivots_down(routine: Routine, stage: Stage, table, leaves, t, state):
 def _alone(routine: Routine, stage: Stage, table, leaves, state):
     """All places at once."""
     storage, none = state
-    whole = Stage(**{**vars(stage), "C": stage.places, "trips": 1})
+    whole = replace(stage, C=stage.places, trips=1)
     node = _done(routine, whole, _read_all(routine, whole, table, storage, leaves, 0)).node
     start = stage.panel if routine.node == "panel" else stage.pivot
     return _write(storage, start, 0, node), none

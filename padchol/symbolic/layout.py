@@ -196,6 +196,37 @@ class Writer:
         fits_int32(self.end, "table length")
         return section
 
+    def storage(
+        self,
+        sizes: tuple[int, int],
+        bounds: tuple[int, int],
+        perm: np.ndarray,
+        relaxed: np.ndarray,
+        row: np.ndarray,
+        diagonal: np.ndarray,
+        value: np.ndarray,
+        unit: np.ndarray,
+    ) -> Storage:
+        """Append the tables of the two storages, of these sizes.
+
+        bounds: the first row of the pivot storage, and place of the other, that counts, and the
+        last row. perm, relaxed: see `tables.build`. row, diagonal: of each relaxed column; value,
+        unit: as in `Storage`.
+        """
+        (panels, pivots), (low, last) = sizes, bounds
+        location, user, on_diagonal = (np.empty_like(relaxed) for _ in range(3))
+        location[relaxed], on_diagonal[relaxed] = row, diagonal
+        user[perm] = location
+        return Storage(
+            panels,
+            pivots,
+            self.add(location, low, last, "location"),
+            self.add(user, low, last, "location of the user's unknowns"),
+            self.add(on_diagonal, low, panels - 1, "diagonal"),
+            self.add(value, low, panels - 1, "value"),
+            self.add(unit, 0, panels - 1, "unit"),
+        )
+
     def pack(self) -> np.ndarray:
         return np.concatenate(self.parts)
 

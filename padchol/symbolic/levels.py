@@ -77,21 +77,16 @@ def build(
     where = placement(nodes, made)
     fits_int32(where.front_end, f"the storage of fronts of {where.front_end:,} entries")
     fits_memory(8 * where.front_end, f"the storage of fronts of {where.front_end:,} entries")
-    columns = np.arange(relaxed.size)
-    location, user, diagonal = (np.empty_like(relaxed) for _ in range(3))
-    s = nodes.of_column
-    location[relaxed] = where.pivot_row(nodes, columns)
-    user[perm] = location
-    diagonal[relaxed] = where.entry(nodes, s, columns, columns)
-    panel, pivot = where.panel_end - 1, where.pivot_end - 1
-    storage = Storage(
-        where.panel_end,
-        where.pivot_end,
-        writer.add(location, 0, pivot, "location"),
-        writer.add(user, 0, pivot, "location of the user's unknowns"),
-        writer.add(diagonal, 0, panel, "diagonal"),
-        writer.add(where.entry(nodes, s[k], i, k), 0, panel, "value"),
-        writer.add(_padded_pivots(nodes, made), 0, panel, "unit"),
+    columns, s = np.arange(relaxed.size), nodes.of_column
+    storage = writer.storage(
+        (where.panel_end, where.pivot_end),
+        (0, where.pivot_end - 1),
+        perm,
+        relaxed,
+        where.pivot_row(nodes, columns),
+        where.entry(nodes, s, columns, columns),
+        where.entry(nodes, s[k], i, k),
+        _padded_pivots(nodes, made),
     )
     local = _local(nodes, where)
     stages, panel, pivot, front = [], 0, 0, 0

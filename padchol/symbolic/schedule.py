@@ -18,7 +18,6 @@ from typing import NamedTuple
 import numpy as np
 
 from padchol.symbolic.costs import CostModel, padded_shape
-from padchol.symbolic.postorder import heights
 from padchol.symbolic.supernodes import Supernodes, begins
 
 STAGE_PAYS = 0.05  # of the whole cost: a stage that saves less is not worth compiling
@@ -92,7 +91,7 @@ def _partitions(price: np.ndarray, count: np.ndarray, most: int):
     before = np.append(0, np.cumsum(count))
     best = before[1:] * price
     choices: list[np.ndarray] = []
-    for k in range(min(most, size)):
+    for _ in range(min(most, size)):
         cuts = [size - 1]
         for choice in reversed(choices):
             cuts.append(int(choice[cuts[-1]]))
@@ -101,8 +100,6 @@ def _partitions(price: np.ndarray, count: np.ndarray, most: int):
         both = np.where(a < b, best[:, None] + (before[b + 1] - before[a + 1]) * price, np.inf)
         choices.append(np.argmin(both, 0))
         best = both[choices[-1], b]
-        if k + 2 > size or not np.isfinite(best[-1]):
-            return
 
 
 def _scheduled(nodes: Supernodes, shapes: np.ndarray, stage_of: np.ndarray, model: CostModel):
@@ -172,8 +169,3 @@ def _places(count: np.ndarray, W: int, M: int, model: CostModel) -> tuple[int, f
     cost = needed * (model.trip + tried * float(model.padded(np.array(W), np.array(M))))
     best = int(np.argmin(cost))
     return int(tried[best]), float(cost[best])
-
-
-def levels(nodes: Supernodes) -> int:
-    """Of the tree: one more than its height."""
-    return int(heights(nodes.parent).max(initial=-1)) + 1

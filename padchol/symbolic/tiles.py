@@ -95,12 +95,9 @@ def build(
     fronts = capacity(S, COARSE)
     panels, pivots = capacity(where.panel_end, FINE), 1 + n + (QUAD - 1) * fronts
     panel, pivot = panels - 1, where.pivot_end - 1
-    columns = np.arange(relaxed.size)
-    location, user, diagonal = (np.empty_like(relaxed) for _ in range(3))
-    s = nodes.of_column
-    location[relaxed] = where.pivot[s] + columns - nodes.first[s]
-    user[perm] = location
-    diagonal[relaxed] = where.place(nodes, s, columns, columns)
+    columns, s = np.arange(relaxed.size), nodes.of_column
+    row = where.pivot[s] + columns - nodes.first[s]
+    diagonal = where.place(nodes, s, columns, columns)
     handed = moves(nodes, where)
     ptr = (handed.square_ptr, handed.move_ptr)
     rows = np.zeros(capacity(int(room.sum()), COARSE), np.int64)
@@ -115,15 +112,9 @@ def build(
     unit = np.zeros((QUAD - 1) * fronts, np.int64)
     padded = _padded_pivots(nodes, where)
     unit[: padded.size] = padded
-    storage = Storage(
-        panels,
-        pivots,
-        writer.add(location, 1, pivot, "location"),
-        writer.add(user, 1, pivot, "location of the user's unknowns"),
-        writer.add(diagonal, 1, panel, "diagonal"),
-        writer.add(where.place(nodes, s[k], i, k), 1, panel, "value"),
-        writer.add(unit, 0, panel, "unit"),
-    )
+    value = where.place(nodes, s[k], i, k)
+    sizes, bounds = (panels, pivots), (1, pivot)
+    storage = writer.storage(sizes, bounds, perm, relaxed, row, diagonal, value, unit)
     tables = Tiles(
         capacity(int(QUAD * where.quads.max(initial=0)), COARSE),
         capacity(int(room.max(initial=0)), COARSE),
