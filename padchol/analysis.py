@@ -14,7 +14,7 @@ import numpy as np
 from padchol.facts import Facts
 from padchol.plan import FORMAT, Plan, fingerprint
 from padchol.progress import Progress
-from padchol.report import counted
+from padchol.report import counted, shares
 from padchol.symbolic import amalgamation, ordering, supernodes, tables, tiles
 from padchol.symbolic import pattern as patterns
 from padchol.symbolic.column_counts import RowSubtrees
@@ -23,12 +23,15 @@ from padchol.symbolic.exact import counted_supernodes, entry_places
 from padchol.symbolic.layout import fits_int32
 from padchol.symbolic.pattern import Pattern
 from padchol.symbolic.postorder import path_sums
-from padchol.symbolic.schedule import Schedule, schedule
+from padchol.symbolic.schedule import schedule
+from padchol.symbolic.shards import Cut, cut, parts, sequence
+from padchol.symbolic.storages import Order
 from padchol.symbolic.supernodes import Supernodes
 
 # Plans are alike whose predicted costs, and entries, differ by less than this: measured times leave
 # the prices by more (experiment 22). Of plans alike the one of the lowest tree is chosen.
 ALIKE_COST, ALIKE_FILL = 1.03, 1.05
+SPEEDUPS = (2, 4, 8, 16)  # shards for which a report predicts what they bring
 
 
 def analyze(
@@ -37,6 +40,7 @@ def analyze(
     order: Any = "auto",
     lower: bool = False,
     device: Literal["auto", "cpu", "gpu", "tpu"] = "auto",
+    shards: int = 1,
     costs: CostModel | None = None,
     progress: bool | None = None,
     cache: Any = None,
@@ -57,6 +61,9 @@ def analyze(
     CPU takes its fronts one by one; "gpu" and "tpu" take many at once, padded to a few shapes
     (bins). A plan for the one is slow on the other; a GPU or TPU that gets one for CPUs warns.
 
+    shards: over how many devices one factorisation goes (see `padchol.cholesky`): the elimination
+    tree is cut into so many sets of subtrees, of about equal predicted cost, and a top.
+
     costs: the prices by which orderings, fronts and bins are chosen, by default those of the
     device (`CostModel.cpu()`, `.gpu()`, `.tpu()`; `python -m padchol fit` finds this machine's).
     They change the speed of a plan, never a result.
@@ -67,27 +74,32 @@ def analyze(
     cache: a folder in which plans are kept and found again by pattern and options; None for none.
 
     Numpy and scipy only, but for the question which device is the default. Raises `ValueError` for
-    a matrix that is not square or not symmetric, naming an entry, and for an invalid permutation;
-    `OverflowError` beyond 32-bit tables, and `MemoryError` beyond the memory of the machine, both
-    from counts, before anything of that size is made; `PlanFileError` for a damaged file in the
-    cache.
+    a matrix that is not square or not symmetric, naming an entry, for an invalid permutation, and
+    for a number of shards below 1; `OverflowError` beyond 32-bit tables, and `MemoryError` beyond
+    the memory of the machine, both from counts, before anything of that size is made;
+    `PlanFileError` for a damaged file in the cache.
     """
     pattern = patterns.canonical(A, lower=lower)
     if device not in ("auto", "cpu", "gpu", "tpu"):
         raise ValueError(f"expected device to be 'auto', 'cpu', 'gpu' or 'tpu'; got {device!r}")
+    if not isinstance(shards, int | np.integer) or isinstance(shards, bool) or shards < 1:
+        raise ValueError(f"expected shards to be a number of devices, 1 or more; got {shards!r}")
+    shards = int(shards)
     platform = _default_platform() if device == "auto" else device
     model = CostModel.of(platform) if costs is None else costs.on(platform)
     names = ordering.candidates(pattern) if isinstance(order, str) and order == "auto" else [order]
     if cache is None:
-        return _analyze(pattern, names, model, progress)
+        return _analyze(pattern, names, model, shards, progress)
     from padchol.storage import kept
 
-    made = functools.partial(_analyze, pattern, names, model, progress)
-    key = (FORMAT, pattern.digest, [_text(name) for name in names], model)
+    made = functools.partial(_analyze, pattern, names, model, shards, progress)
+    key = (FORMAT, pattern.digest, [_text(name) for name in names], model, shards)
     return kept(cache, key, made)
 
 
-def _analyze(pattern: Pattern, names: list, model: CostModel, progress: bool | None) -> Plan:
+def _analyze(
+    pattern: Pattern, names: list, model: CostModel, shards: int, progress: bool | None
+) -> Plan:
     """The plan of the cheapest of the named orderings."""
     started = time.perf_counter()
     with Progress(2 * len(names) + 2, progress) as tell:
@@ -96,12 +108,12 @@ def _analyze(pattern: Pattern, names: list, model: CostModel, progress: bool | N
             if not (tried and _needless(name, tried[0])):
                 tried.append(_candidate(pattern, name, model, tell))
         tell("fronts and bins")
-        if model.levels:
-            best, scheduled = _cheapest_in_levels(tried, model)
+        if model.levels and shards == 1:
+            best = _cheapest_in_levels(tried, model)
         else:
-            best, scheduled = _cheapest(tried, model), None
+            best = _cheapest(tried, model, shards)
         tell("index tables")
-        return _assemble(pattern, best, scheduled, model, started)
+        return _assemble(pattern, best, model, shards, started)
 
 
 def _default_platform() -> str:
@@ -154,9 +166,10 @@ class _Candidate(NamedTuple):
         """Columns of the supernodes on the longest path to a root."""
         return int(path_sums(self.counted.parent, self.counted.width).max(initial=0))
 
-    def price(self, model: CostModel) -> float:
-        """Predicted nanoseconds of a factorisation, front by front."""
-        return float(model.tiled(self.relaxed.width, self.relaxed.below).sum())
+    def cut(self, model: CostModel, shards: int) -> Cut:
+        """The tree of its fronts for so many shards, by predicted nanoseconds of each front."""
+        prices = model.front_prices(self.relaxed.width, self.relaxed.below)
+        return cut(self.relaxed.parent, prices, shards)
 
 
 def _candidate(pattern: Pattern, order: Any, model: CostModel, tell: Callable) -> _Candidate:
@@ -180,9 +193,9 @@ def _candidate(pattern: Pattern, order: Any, model: CostModel, tell: Callable) -
     return _Candidate(name, perm, free, counted, subtrees, post, group, relaxed)
 
 
-def _cheapest(candidates: list[_Candidate], model: CostModel) -> _Candidate:
-    """The ordering of the least predicted cost, or one alike of a lower tree."""
-    prices = np.array([c.price(model) for c in candidates])
+def _cheapest(candidates: list[_Candidate], model: CostModel, shards: int) -> _Candidate:
+    """The ordering of the least predicted cost, front by front, or one alike of a lower tree."""
+    prices = np.array([c.cut(model, shards).longest for c in candidates])
     entries = np.array([c.nnz_L for c in candidates])
     alike = prices <= ALIKE_COST * prices.min()
     alike &= entries <= ALIKE_FILL * entries[alike].min()
@@ -190,21 +203,17 @@ def _cheapest(candidates: list[_Candidate], model: CostModel) -> _Candidate:
     return candidates[found]
 
 
-def _cheapest_in_levels(
-    candidates: list[_Candidate], model: CostModel
-) -> tuple[_Candidate, Schedule]:
-    """The ordering of the least predicted cost, and its schedule."""
-    scheduled = [schedule(c.relaxed, model) for c in candidates]
-    best = min(range(len(candidates)), key=lambda c: scheduled[c].cost)
-    return candidates[best], scheduled[best]
+def _cheapest_in_levels(candidates: list[_Candidate], model: CostModel) -> _Candidate:
+    """The ordering of the least predicted cost as scheduled."""
+
+    def cost(c: _Candidate) -> float:
+        return schedule([(c.relaxed, c.relaxed.parent.size)], model).cost
+
+    return min(candidates, key=cost)
 
 
 def _assemble(
-    pattern: Pattern,
-    chosen: _Candidate,
-    scheduled: Schedule | None,
-    model: CostModel,
-    started: float,
+    pattern: Pattern, chosen: _Candidate, model: CostModel, shards: int, started: float
 ) -> Plan:
     """Tables and facts of the chosen ordering."""
     n, perm, post = pattern.n, chosen.perm, chosen.post
@@ -212,6 +221,11 @@ def _assemble(
     tiles.prove_sizes(chosen.relaxed)
     exact = supernodes.with_rows(chosen.counted, chosen.subtrees)
     relaxed, columns = amalgamation.merged(exact, chosen.group, model.widest)
+    dealt = chosen.cut(model, shards)
+    if shards > 1:
+        order_of_nodes = sequence(dealt.shard)
+        relaxed, moved = supernodes.renumbered(relaxed, order_of_nodes)
+        dealt, columns = dealt._replace(shard=dealt.shard[order_of_nodes]), columns[moved]
     position = post[columns]
     if chosen.free:  # to expose the order in which columns are kept
         perm, position, post = perm[position], np.arange(n), np.argsort(columns)
@@ -225,17 +239,22 @@ def _assemble(
         a, b = place[place_of[pattern.rows]], place[place_of[pattern.cols]]
         return np.maximum(a, b), np.minimum(a, b)
 
-    placed = (position, *lower(position))
-    layout, table = tables.build(relaxed, scheduled, perm, *placed)
-    copy_places = entry_places(exact, post, *lower(post))
+    order = Order(perm, position, *lower(position))
+    parted = parts(relaxed, dealt.shard, shards, order.i, order.k)
+    scheduled = None
+    if model.levels:
+        scheduled = schedule([(part.nodes, part.top) for part in parted], model)
+    layout, table = tables.build(parted, scheduled, order)
     arrays = {
         "perm": perm.astype(np.int32),
         "rows": pattern.rows.astype(np.int32),
         "cols": pattern.cols.astype(np.int32),
         "table": table,
-        "copy_places": copy_places.astype(np.int32),
+        "copy_places": entry_places(exact, post, *lower(post)).astype(np.int32),
     }
-    cost = scheduled.predicted(model) if scheduled else chosen.price(model)
+    cost = scheduled.predicted(model) if scheduled else dealt.longest
+    speedups = {k: chosen.cut(model, k).speedup for k in SPEEDUPS}
     items = counted(chosen.name, exact, relaxed, cost, layout, arrays, started)
+    items |= shares(dealt, speedups)
     facts = Facts(items, fingerprint(arrays, layout, chosen.nnz_L))
     return Plan(**arrays, layout=layout, nnz=pattern.rows.size, facts=facts)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
-from padchol.symbolic.unfold import panel_places
+from padchol.symbolic.unfold import of_shards, panel_places
 
 if TYPE_CHECKING:
     from padchol.factor import Factor
@@ -39,8 +39,13 @@ def pivot_squared(factor: Factor) -> float:
 
 def _entries(factor: Factor) -> tuple[np.ndarray, np.ndarray]:
     """All stored entries of L, relaxation zeros included: keys column * n + row, and values."""
-    plan, n = factor.plan, factor.plan.n
-    place, row, column = panel_places(plan.layout, plan.table)
-    values = np.asarray(factor.panels)[place]
-    real = (row < n) & (column < n) & (row >= column)
-    return column[real] * n + row[real], values[real]
+    layout, n = factor.plan.layout, factor.plan.n
+    panels = np.asarray(factor.panels).reshape(layout.shards, -1)
+    keys, values = [], []
+    for s, table in enumerate(of_shards(layout, factor.plan.table)):
+        place, row, column = panel_places(layout, table)
+        real = (row < n) & (column < n) & (row >= column)
+        real &= (place < layout.storage.top[0]) | (s == 0)  # all shards have the top
+        keys.append(column[real] * n + row[real])
+        values.append(panels[s, place[real]])
+    return np.concatenate(keys), np.concatenate(values)

@@ -18,6 +18,7 @@ from padchol.numeric import factorise as numeric
 from padchol.numeric.logdet import log_determinant
 from padchol.numeric.pivots import with_derivatives, without_derivatives
 from padchol.numeric.selected_inverse import selected_inverse
+from padchol.numeric.shards import placed
 from padchol.numeric.solve import solve_half, solve_system
 from padchol.numeric.values import (
     as_shape,
@@ -47,7 +48,7 @@ class Factor(WithMethods):
 
     plan: Plan
     values: Float[Array, " nnz"]
-    panels: Float[Array, " panels"]  # L as it is stored, see `to_csc`; derivatives are NaN
+    panels: Float[Array, "*shards panels"]  # L as it is stored, see `to_csc`; derivatives are NaN
     info: Int[Array, ""]
     pivots: Float[Array, " n"]  # diag(L), in the plan's order; differentiable
 
@@ -153,16 +154,21 @@ class Factor(WithMethods):
         return lower_factor(self)
 
 
-def cholesky(plan: Plan, a: Any, *, throw: bool = False) -> Factor:
+def cholesky(plan: Plan, a: Any, *, throw: bool = False, mesh: Any = None) -> Factor:
     """Factor the matrix whose canonical values are `a`, shape (nnz,): see `Plan.values`.
 
     float32 and float64; integers are promoted; complex is refused. Where the matrix is not positive
     definite, or holds NaN or infinity, `info` says so and every output is NaN; `throw=True` raises
     `NotPositiveDefiniteError` (eagerly) or an Equinox runtime error (under jit) instead.
+
+    mesh: of a plan in k shards (`analyze(A, shards=k)`) the devices, a `jax.sharding.Mesh` of one
+    axis; by default the first k of the default backend. Each device has its own subtrees' part of L
+    and of the tables, and all have the top; what goes in and comes out is the same on all of them.
     """
     if not isinstance(plan, Plan):
         raise TypeError(f"expected a Plan, as made by padchol.analyze; got {type(plan).__name__}")
     a = check_values(plan, a)
+    plan = placed(plan, mesh)
     panels, pivots, info = numeric.factorise(plan, a)
     factor = factor_of(plan, a, panels, info, pivots)
     return _checked(factor) if throw else factor

@@ -17,7 +17,7 @@ from padchol.symbolic.exact import exact_supernodes, full_pattern
 from padchol.symbolic.layout import Layout
 from padchol.symbolic.pattern import Pattern
 
-FORMAT = 8  # of the fingerprint and of saved files: raised when tables change their meaning
+FORMAT = 9  # of the fingerprint and of saved files: raised when tables change their meaning
 
 
 class Plan(WithMethods):
@@ -37,11 +37,12 @@ class Plan(WithMethods):
     perm: Int[np.ndarray, " n"]
     rows: Int[np.ndarray, " nnz"]
     cols: Int[np.ndarray, " nnz"]
-    table: Int[np.ndarray, " table"]
+    table: Int[np.ndarray, "*shards table"]
     copy_places: Int[np.ndarray, " nnz"]
     facts: Facts
     layout: Layout = eqx.field(static=True)
     nnz: int = eqx.field(static=True)  # canonical values: one a symmetric pair, and the diagonal
+    mesh: Any = eqx.field(static=True, default=None)  # of devices, one for each shard
 
     def __hash__(self) -> int:  # equal plans are equal, and so have equal hashes
         return hash(self.layout)

@@ -15,6 +15,7 @@ from padchol.symbolic.supernodes import Supernodes, ramp
 
 if TYPE_CHECKING:
     from padchol.plan import Plan
+    from padchol.symbolic.shards import Cut
 
 
 def counted(
@@ -37,7 +38,8 @@ def counted(
     shapes = [[b.W, b.M, b.C, b.trips] for b in layout.levels.stages] if layout.in_levels else []
     if layout.in_levels:
         W, M, C, trips = np.array(shapes, np.int64).reshape(-1, 4).T
-        W, M = np.repeat(W, C * trips), np.repeat(M, C * trips)
+        repeats = C * trips * np.where(np.arange(C.size) < layout.levels.top, layout.shards, 1)
+        W, M = np.repeat(W, repeats), np.repeat(M, repeats)
     else:
         W, M = rounded(relaxed.width), rounded(relaxed.below)
     return {
@@ -56,6 +58,18 @@ def counted(
         "cost": cost,
         "ordering": name,
         "seconds": time.perf_counter() - started,
+    }
+
+
+def shares(dealt: Cut, speedups: dict[int, float]) -> dict[str, Any]:
+    """Facts of the shards: what each has of the predicted cost, and what the top has, which all of
+    them sweep; how much faster so many shards are predicted to be."""
+    total = max(float(dealt.load.sum()) + dealt.top, 1e-300)
+    return {
+        "shards": int(dealt.load.size),
+        "shares": [round(float(x) / total, 4) for x in dealt.load],
+        "top_share": round(dealt.top / total, 4),
+        "speedups": {str(k): round(x, 2) for k, x in speedups.items()},
     }
 
 
@@ -82,6 +96,7 @@ def report(plan: Plan) -> str:
             f"entries {plan.nnz_L / max(f['padded_entries'], 1):.0%}, "
             f"flops {f['flops'] / max(f['padded_flops'], 1):.0%}",
         ),
+        ("shards", _shards(f)),
         ("tables", f"{f['bytes']:,} bytes"),
         ("ordering", f["ordering"] + _took(f["seconds"])),
         ("fingerprint", plan.fingerprint[:16]),
@@ -92,6 +107,16 @@ def report(plan: Plan) -> str:
 def _trips(f: dict[str, Any]) -> str:
     """How many batches they are taken in, where they are."""
     return f" in {f['trips']:,} trips" if f["engine"] == "levels" else ""
+
+
+def _shards(f: dict[str, Any]) -> str:
+    """What each has of the cost, and what more of them would bring."""
+    own = ""
+    if f["shards"] > 1:
+        each = ", ".join(f"{share:.0%}" for share in f["shares"])
+        own = f" with {each} of the cost, the top {f['top_share']:.0%}"
+    brings = ", ".join(f"{k}: {x:.1f}" for k, x in f["speedups"].items())
+    return f"{f['shards']}{own} (predicted speed-up of {brings})"
 
 
 def _took(seconds: float) -> str:

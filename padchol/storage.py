@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import uuid
 import warnings
 import zipfile
@@ -123,19 +124,22 @@ def _array(stored: zipfile.ZipFile, name: str) -> np.ndarray:
 def _check_sizes(path: Any, stored: zipfile.ZipFile, layout: Layout) -> None:
     """Refuse a file whose arrays are not those of its layout, by the sizes it gives of them."""
     nnz = layout.storage.value.size
-    expected = {"perm": layout.n, "rows": nnz, "cols": nnz, "copy_places": nnz}
-    expected["table"] = max(s.start + s.size for s in _all_sections(layout))
+    lengths = {"perm": layout.n, "rows": nnz, "cols": nnz, "copy_places": nnz}
+    expected: dict[str, tuple[int, ...]] = {name: (size,) for name, size in lengths.items()}
+    end = max(s.start + s.size for s in _all_sections(layout))
+    expected["table"] = (end,) if layout.shards == 1 else (layout.shards, end)
     total = 0
-    for name, size in expected.items():
+    for name, wanted in expected.items():
+        size = math.prod(wanted)
         with stored.open(f"{name}.npy") as member:
             version = np.lib.format.read_magic(member)
             if version != (1, 0):
                 raise PlanFileError(f"{path} is damaged: {name} is of .npy version {version}")
             shape, _, dtype = np.lib.format.read_array_header_1_0(member)
             found = stored.getinfo(f"{name}.npy").file_size - member.tell()
-        if shape != (size,) or dtype != np.int32 or found != 4 * size:
+        if shape != wanted or dtype != np.int32 or found != 4 * size:
             raise PlanFileError(
-                f"{path} is damaged: expected {name} of shape ({size},) and {4 * size:,} bytes; "
+                f"{path} is damaged: expected {name} of shape {wanted} and {4 * size:,} bytes; "
                 f"got {dtype} of shape {shape} and {found:,} bytes"
             )
         total += found
@@ -163,10 +167,13 @@ def _layout(stored: dict[str, Any]) -> Layout:
     tables: Any = stored["tables"]
     if "stages" in tables:
         stages = tuple(Stage(**_sections(stage)) for stage in tables["stages"])
-        tables = Levels(stages, tables["fronts"], tables["span"])
+        tables = Levels(**{**tables, "stages": stages})
     else:
         tables = Tiles(**_sections(tables))
-    return Layout(stored["n"], Storage(**_sections(stored["storage"])), tables)
+    storage = {**stored["storage"]}
+    top = tuple(storage.pop("top"))
+    storage = Storage(top=top, **_sections(storage))
+    return Layout(stored["n"], stored["shards"], storage, tables)
 
 
 def _sections(stored: dict[str, Any]) -> dict[str, Any]:

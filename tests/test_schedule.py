@@ -41,14 +41,15 @@ def chain(S):
 def check(nodes, model=GPU):
     """Every supernode in one place of a stage that holds it, in a trip after those of its children;
     no trip without any."""
-    made = schedule(nodes, model)
+    made = schedule([(nodes, nodes.parent.size)], model)
+    assert len(made.stages) == made.top  # one shard has no top
     assert len(made.stages) <= model.stages
     assert np.isfinite(made.cost)
-    at = np.concatenate([stage.nodes for stage in made.stages] or [np.zeros(0, np.int64)])
+    at = np.concatenate([stage.nodes[0] for stage in made.stages] or [np.zeros(0, np.int64)])
     np.testing.assert_array_equal(np.sort(at[at >= 0]), np.arange(nodes.parent.size))
     done, trip = np.full(nodes.parent.size, -1), 0
     for stage in made.stages:
-        assert stage.trips * stage.C == stage.nodes.size
+        assert stage.nodes.shape == (1, stage.trips * stage.C)
         assert model.places >= stage.C
         assert [int(x) for x in padded_shape(stage.W, stage.M)] == [stage.W, stage.M]
         real = stage.nodes[stage.nodes >= 0]
@@ -118,7 +119,7 @@ def test_every_supernode_sits_in_one_place_after_its_children(S, relaxed):
 
 
 def test_no_supernodes():
-    made = schedule(nodes_of(oracle.diagonal(0), relaxed=False), GPU)
+    made = schedule([(nodes_of(oracle.diagonal(0), relaxed=False), 0)], GPU)
     assert made.stages == []
     assert made.cost == 0
 

@@ -20,6 +20,8 @@ from padchol.symbolic.etree import permuted_lower
 from padchol.symbolic.exact import exact_supernodes
 from padchol.symbolic.layout import INT32_MAX, Section, Writer, fits_int32
 from padchol.symbolic.schedule import schedule
+from padchol.symbolic.shards import parts
+from padchol.symbolic.storages import Order
 from padchol.symbolic.supernodes import Supernodes
 from padchol.symbolic.unfold import fronts, read
 
@@ -46,8 +48,8 @@ class Machine:
             post = post[order]
         i, k = permuted_lower(pattern, post)
         self.entries = np.concatenate([i, np.arange(n)]), np.concatenate([k, np.arange(n)])
-        made = schedule(nodes, model)
-        self.layout, self.table = tables.build(nodes, made, np.arange(n), post, *self.entries)
+        made = schedule([(nodes, nodes.parent.size)], model)
+        self.layout, self.table = built(nodes, made, np.arange(n), post, *self.entries)
         self.post, self.nodes = post, nodes
         self.rows = [padded_rows(nodes, stage) for stage in made.stages]
         held, pivot, front, unit, at = [[]], [[]], [[]], [], 0
@@ -70,10 +72,16 @@ class Machine:
         return read(self.table, section)
 
 
+def built(nodes, made, perm, position, i, k):
+    """Layout and table of one shard."""
+    whole = parts(nodes, np.zeros(nodes.parent.size, int), 1, i, k)
+    return tables.build(whole, made, Order(perm, position, i, k))
+
+
 def padded_rows(nodes, stage):
     """(places, D): rows of each supernode, -1 at padding: pivots first, then the rows below."""
-    rows = np.full((stage.nodes.size, stage.W + stage.M), -1)
-    for at, s in enumerate(stage.nodes):
+    rows = np.full((stage.places, stage.W + stage.M), -1)
+    for at, s in enumerate(stage.nodes[0]):
         if s >= 0:
             below = nodes.rows[nodes.row_ptr[s] : nodes.row_ptr[s + 1]]
             rows[at, : nodes.width[s]] = np.arange(nodes.first[s], nodes.first[s + 1])
@@ -163,9 +171,9 @@ def test_plan_tables_lie_within_the_flat_array_and_are_int32(order, device):
 
 def test_writer_packs_what_it_proved():
     writer = Writer()
-    first = writer.add([[3, 1], [4, 1]], 1, 4, "digits")
-    second = writer.add(np.zeros(0), 0, 0, "nothing")
-    third = writer.add([INT32_MAX], 0, INT32_MAX, "largest")
+    first = writer.add([[[3, 1], [4, 1]]], 1, 4, "digits")
+    second = writer.add([np.zeros(0)], 0, 0, "nothing")
+    third = writer.add([[INT32_MAX]], 0, INT32_MAX, "largest")
     assert (first, second, third) == ((0, 4), (4, 0), (4, 1))
     packed = writer.pack()
     assert packed.dtype == np.int32
@@ -175,7 +183,7 @@ def test_writer_packs_what_it_proved():
 @pytest.mark.parametrize("entries", [[-1], [0, 5], [2**33]])
 def test_an_entry_out_of_range_never_reaches_a_table(entries):
     with pytest.raises(AssertionError, match=r"table rows: expected entries in \[0, 4\]"):
-        Writer().add(entries, 0, 4, "rows")
+        Writer().add([entries], 0, 4, "rows")
 
 
 def test_the_largest_index_and_the_first_beyond_it():
@@ -183,15 +191,15 @@ def test_the_largest_index_and_the_first_beyond_it():
     with pytest.raises(OverflowError, match="an index needs indices up to 2,147,483,648"):
         fits_int32(INT32_MAX + 1, "an index")
     with pytest.raises(OverflowError, match="beyond int32"):
-        Writer().add([INT32_MAX + 1], 0, INT32_MAX + 1, "rows")
+        Writer().add([[INT32_MAX + 1]], 0, INT32_MAX + 1, "rows")
 
 
 def test_tables_that_are_too_long_together():
     writer = Writer()
     writer.end = INT32_MAX - 2  # as if two billion entries stood there
-    writer.add([0, 0], 0, 0, "the last two")
+    writer.add([[0, 0]], 0, 0, "the last two")
     with pytest.raises(OverflowError, match="table length"):
-        writer.add([0], 0, 0, "one more")
+        writer.add([[0]], 0, 0, "one more")
 
 
 def test_fronts_beyond_int32_are_refused_before_they_are_allocated():
@@ -199,4 +207,4 @@ def test_fronts_beyond_int32_are_refused_before_they_are_allocated():
     nodes = Supernodes(np.array([0, n]), np.array([-1]), np.zeros(2, np.int64), np.zeros(0, int))
     every = np.arange(n)
     with pytest.raises(OverflowError, match="storage of fronts"):
-        tables.build(nodes, schedule(nodes, CostModel.gpu()), every, every, every, every)
+        built(nodes, schedule([(nodes, 1)], CostModel.gpu()), every, every, every, every)

@@ -21,12 +21,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+from jax.sharding import NamedSharding, PartitionSpec
 
 from padchol.numeric.devices import alike, knows_devices, lowering, results
 from padchol.plan import Plan
@@ -42,7 +44,13 @@ call_p.multiple_results = True
 
 class Computation:
     """What the primitive stands for; hashable. Without rules for derivatives its results are
-    constants: see `constant`."""
+    constants: see `constant`.
+
+    takes, gives: which arrays, and which results, are panel storages, of which each shard has a row
+    """
+
+    takes: tuple[int, ...] = ()
+    gives: tuple[int, ...] = ()
 
     def compute(self, plan: Plan, *arrays: jax.Array) -> Sequence[jax.Array]:
         """The results, of one matrix."""
@@ -88,7 +96,24 @@ class Call:
         return jax.tree.unflatten(self.plan, operands[:tables]), operands[tables:]
 
     def bind(self, plan: Plan, *arrays: jax.Array) -> Sequence[jax.Array]:
-        return call_p.bind(*jax.tree.leaves(plan), *alike(*arrays), what=self)
+        found = call_p.bind(*jax.tree.leaves(plan), *alike(*arrays), what=self)
+        return found if plan.mesh is None else self.placed(plan, found)
+
+    def placed(self, plan: Plan, found: Sequence[jax.Array]) -> Sequence[jax.Array]:
+        """Results where they are: it tells JAX which devices the program is for."""
+        shardings = [NamedSharding(plan.mesh, spec) for spec in self.specs(plan, found)]
+        return [lax.with_sharding_constraint(*each) for each in zip(found, shardings, strict=True)]
+
+    def specs(self, plan: Plan, found: Sequence) -> list[PartitionSpec]:
+        """Over which axes of the plan's mesh results are cut."""
+        return [self._spec(plan, x.ndim, i in self.computation.gives) for i, x in enumerate(found)]
+
+    def array_specs(self, plan: Plan, arrays: Sequence) -> list[PartitionSpec]:
+        """The same of the arrays."""
+        return [self._spec(plan, x.ndim, i in self.computation.takes) for i, x in enumerate(arrays)]
+
+    def _spec(self, plan: Plan, ndim: int, cut: bool) -> PartitionSpec:
+        return PartitionSpec(*[None] * (ndim - 2), plan.mesh.axis_names) if cut else PartitionSpec()
 
     def axes(self, i: int) -> list[int]:
         """The batch axes of one array."""
@@ -116,8 +141,32 @@ def constant(computation: Computation, plan: Plan, *arrays: jax.Array) -> Sequen
 
 def _compute(*operands, what: Call):
     plan, arrays = what.split(operands)
+    if plan.mesh is not None:
+        return _on_shards(plan, arrays, what)
+    return _computed(plan, arrays, what)
+
+
+def _computed(plan: Plan, arrays: Sequence, what: Call):
     f = functools.partial(what.computation.compute, plan)
     return over_axes(f, what.has, not plan.layout.in_levels)(*arrays)
+
+
+def _on_shards(plan: Plan, arrays: Sequence, what: Call):
+    """On the devices of the plan's mesh, each with its own row of the table and of panels."""
+    what_is = what.computation
+
+    def own(plan, *arrays):
+        rows = [x[..., 0, :] if i in what_is.takes else x for i, x in enumerate(arrays)]
+        found = _computed(eqx.tree_at(lambda p: p.table, plan, plan.table[0]), rows, what)
+        return [x[..., None, :] if i in what_is.gives else x for i, x in enumerate(found)]
+
+    everywhere = jax.tree.map(lambda _: PartitionSpec(), plan)
+    table = PartitionSpec(plan.mesh.axis_names)
+    plans = eqx.tree_at(lambda p: p.table, everywhere, table)
+    arrays_in = what.array_specs(plan, arrays)
+    shapes = _shapes([*jax.tree.leaves(plan), *arrays], what)
+    specs = {"in_specs": (plans, *arrays_in), "out_specs": what.specs(plan, shapes)}
+    return jax.shard_map(own, mesh=plan.mesh, **specs, check_vma=False)(plan, *arrays)
 
 
 def over_axes(f: Callable, has: Sequence[Sequence[bool]], one_by_one: bool) -> Callable:
@@ -178,7 +227,11 @@ def _abstract(*operands, what: Call):
 
 @functools.lru_cache(maxsize=256)
 def _compiled(what: Call):
-    return jax.jit(functools.partial(call_p.bind, what=what))
+    def whole(*operands):
+        plan, arrays = what.split(operands)
+        return what.bind(plan, *arrays)
+
+    return jax.jit(whole)
 
 
 @call_p.def_impl
@@ -190,8 +243,20 @@ def _eagerly(*operands, what: Call):
 
 
 knows_devices(call_p)
-mlir.register_lowering(call_p, lowering(_elsewhere, _axes))
-mlir.register_lowering(call_p, lowering(_compute, _axes), platform="cpu")
+
+
+def _lowering(compute: Callable) -> Callable:
+    batches, shards = lowering(compute, _axes), mlir.lower_fun(compute, multiple_results=True)
+
+    def rule(ctx, *operands, what: Call):
+        plan, _ = what.split([None] * len(operands))
+        return (batches if plan.mesh is None else shards)(ctx, *operands, what=what)
+
+    return rule
+
+
+mlir.register_lowering(call_p, _lowering(_elsewhere))
+mlir.register_lowering(call_p, _lowering(_compute), platform="cpu")
 
 
 # ---- derivatives ------------------------------------------------------------------------------

@@ -22,11 +22,11 @@ from jaxtyping import Array, Bool, Float, Int
 
 from padchol.numeric.call import Computation, constant
 from padchol.numeric.sweep import Routine, apply
-from padchol.numeric.values import section, to_panels
+from padchol.numeric.values import from_diagonal, to_panels
 from padchol.numeric.verbs import Verbs
 from padchol.plan import Plan
 
-Panels = Float[Array, " panels"]  # L in the plan's panel storage
+Panels = Float[Array, "*shards panels"]  # L in the plan's panel storage
 
 
 def cholesky(v: Verbs) -> None:
@@ -42,14 +42,16 @@ CHOLESKY = Routine(cholesky, True, "panel", rooms=("panel", "inverse", "band"))
 class Factorisation(Computation):
     """L and its diagonal."""
 
+    gives = (0,)
+
     def compute(self, plan: Plan, a: Array) -> Sequence[Array]:
         if plan.layout.in_levels and plan.n:
             return _located(plan, a)
         panels = factored(plan, a)
-        return panels, diagonal(plan, panels)
+        return panels, from_diagonal(plan, panels)
 
     def shapes(self, plan: Plan, a: Any) -> Sequence[ShapedArray]:
-        return [ShapedArray((size,), a.dtype) for size in (plan.layout.storage.panels, plan.n)]
+        return [ShapedArray(shape, a.dtype) for shape in (plan.layout.panels, (plan.n,))]
 
 
 FACTOR = Factorisation()
@@ -86,7 +88,7 @@ def _located(plan: Plan, a: Array) -> tuple[Panels, Array]:
         minor = jnp.where(last <= end, a, on_diagonal.astype(a.dtype))
         minor = jnp.where(found & on_diagonal & (last == end), large, minor)  # to get past it
         panels = factored(plan, minor)
-        pivots = diagonal(plan, panels)
+        pivots = from_diagonal(plan, panels)
         broken = jnp.min(jnp.where(_fails(pivots), number, n))
         fails = broken < n
         low, high = jnp.where(fails, known.low, end + 1), jnp.where(fails, end, known.high)
@@ -138,10 +140,3 @@ def first_of(plan: Plan, failed: Bool[Array, " n"]) -> Int[Array, ""]:
     first = jnp.min(jnp.where(failed, place, plan.n))
     # A sum and no gather: where a batch is cut explicitly over devices, JAX refuses the latter.
     return jnp.sum(jnp.where(place == first, jnp.asarray(plan.perm) + 1, 0), dtype=jnp.int32)
-
-
-def diagonal(plan: Plan, panels: Panels) -> Float[Array, " n"]:
-    """diag(L), in the plan's order."""
-    return panels.at[section(plan.table, plan.layout.storage.diagonal)].get(
-        mode="promise_in_bounds"
-    )

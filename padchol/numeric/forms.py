@@ -55,6 +55,8 @@ class Partial(Computation):
     """D^k of a form with one argument left out. Its arrays are L, `a`, the directions, and the
     vectors but for `out`; directions and vectors have all batch axes."""
 
+    takes = (0,)
+
     form: Form
     out: int = VALUES
     directions: int = 0

@@ -29,15 +29,30 @@ from padchol.numeric.verbs import OnBatch
 from padchol.symbolic.layout import INT32_MAX, Kind, Levels, Section, Stage
 
 if TYPE_CHECKING:
+    from padchol.numeric.shards import Top
     from padchol.numeric.sweep import Routine
 
 
-def run(routine: Routine, levels: Levels, table, storage: jax.Array, leaves: Sequence[jax.Array]):
-    """The final storage. Cost: a dozen kernels a trip, the padded flops, a move of each update."""
+def run(
+    routine: Routine,
+    levels: Levels,
+    table,
+    storage: jax.Array,
+    leaves: Sequence[jax.Array],
+    top: Top | None = None,
+):
+    """The final storage; top: of a sweep up a tree in shards.
+
+    Cost: a dozen kernels a trip, the padded flops, a move of each update.
+    """
     panels = routine.node == "panel"
     size = levels.fronts if panels and not routine.alone else 0
     state = (storage, jnp.zeros(size, storage.dtype))
-    for stage in levels.stages if routine.up else reversed(levels.stages):
+    numbered = list(enumerate(levels.stages))
+    for number, stage in numbered if routine.up else reversed(numbered):
+        if top and number == levels.top:
+            handed = replace(top, start=stage.front) if panels else top
+            state = (top.summed(state[0]), handed.summed(state[1]) if panels else state[1])
         if routine.alone:
             state = _alone(routine, stage, table, leaves, state)
             continue

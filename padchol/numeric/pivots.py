@@ -14,9 +14,9 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from padchol.numeric.adjoint import pulled_back
-from padchol.numeric.factorise import Panels, diagonal, factored
+from padchol.numeric.factorise import Panels, factored
 from padchol.numeric.forms import VALUES, Form, partial
-from padchol.numeric.values import from_panels, section
+from padchol.numeric.values import from_diagonal, from_panels, to_diagonal
 from padchol.plan import Plan
 
 
@@ -24,10 +24,9 @@ def _weighted(plan: Plan, a: Array, panels: Panels | None, vectors: Sequence, ou
     """Of sum b_i L_ii c_i, vectors (b, c) in the plan's order, summed over columns."""
     panels = factored(plan, a) if panels is None else panels
     if out != VALUES:
-        return diagonal(plan, panels)[:, None] * vectors[1 - out]
+        return from_diagonal(plan, panels)[:, None] * vectors[1 - out]
     b, c = vectors
-    at = section(plan.table, plan.layout.storage.diagonal)
-    L_bar = jnp.zeros(plan.layout.storage.panels, a.dtype).at[at].set(jnp.sum(b * c, 1))
+    L_bar = to_diagonal(plan, jnp.sum(b * c, 1).astype(a.dtype))
     return from_panels(plan, pulled_back(plan, panels, L_bar))
 
 

@@ -80,6 +80,8 @@ def solve_half(plan: Plan, up: bool, a: Array, panels: Panels, b: Float[Array, "
 class Solve(Computation):
     """x = A^-1 b from values, panels and b: linear and symmetric in b."""
 
+    takes = (1,)
+
     def compute(self, plan: Plan, a: Array, panels: Array, b: Array) -> Sequence[Array]:
         del a
         stored = to_pivots(plan, b.astype(panels.dtype), users=True)

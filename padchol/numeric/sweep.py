@@ -23,9 +23,11 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from padchol.numeric import levels
+from padchol.numeric.shards import Top, top_of
 from padchol.numeric.verbs import OnTiles, Verbs
 from padchol.numeric.verbs.loops import loop, one_function
 from padchol.numeric.verbs.supernode import front_at
@@ -68,22 +70,43 @@ def apply(routine: Routine, plan: Plan, storage: jax.Array, *leaves: jax.Array) 
     if plan.n == 0 or k == 0:
         return storage
     table = jnp.asarray(plan.table)
+    top = top_of(plan, routine.node) if routine.up else None
+    if top:
+        arrays[0] = (routine.node, top.once(storage))
     if plan.layout.in_levels:
-        return levels.run(routine, plan.layout.levels, table, storage, leaves)
+        return levels.run(routine, plan.layout.levels, table, arrays[0][1], leaves, top)
     short = -k % min(k, COLUMNS)
     whole = [
         jnp.pad(x, ((0, 0), (0, short))) if short and kind != "panel" else x for kind, x in arrays
     ]
-    found = _on_tiles(routine, plan.layout, k + short)(*lax.optimization_barrier((table, *whole)))
+    found = _run(routine, plan.layout, k + short, top, *lax.optimization_barrier((table, *whole)))
     return found[:, :k] if short and routine.node != "panel" else found
 
 
+def _run(routine: Routine, layout: Layout, k: int, top: Top | None, table, storage, *leaves):
+    """All fronts on tiles; up a tree in shards those of the own subtrees, then those of the top,
+    both in one loop, so that they are compiled once."""
+    if top is None:
+        return _on_tiles(routine, layout, k, False)(table, storage, *leaves)
+    fronts, tiles = _on_tiles(routine, layout, k, True), layout.tiles
+
+    def part(p, storage):
+        bounds = jnp.where(p == 0, *np.array([[0, tiles.top], [tiles.top, tiles.fronts]], np.int32))
+        storage = fronts(table, storage, *leaves, bounds)
+        return loop(0, 1 - p, lambda _, storage: top.summed(storage), storage)
+
+    return loop(0, 2, part, storage)
+
+
 @functools.lru_cache(maxsize=256)
-def _on_tiles(routine: Routine, layout: Layout, k: int) -> Callable:
-    """Supernodes one after the other, as one function, `COLUMNS` of the k columns at a time."""
+def _on_tiles(routine: Routine, layout: Layout, k: int, bounded: bool) -> Callable:
+    """Supernodes one after the other, as one function, `COLUMNS` of the k columns at a time; all of
+    them, or those from the first to the last that the last argument says."""
     tiles, width = layout.tiles, min(k, COLUMNS)
 
     def fronts(table, storage, *leaves):
+        leaves, bounds = (leaves[:-1], leaves[-1]) if bounded else (leaves, (0, tiles.fronts))
+
         def columns(group, storage):
             def one(f, carry):
                 f = f if routine.up else tiles.fronts - 1 - f
@@ -93,7 +116,7 @@ def _on_tiles(routine: Routine, layout: Layout, k: int) -> Callable:
                 return v.storage, tuple(v.rooms)
 
             work = rooms(routine.rooms, tiles, width, storage.dtype)
-            return loop(0, tiles.fronts, one, (storage, work))[0]
+            return loop(*bounds, one, (storage, work))[0]
 
         return loop(0, k // width, columns, storage)
 

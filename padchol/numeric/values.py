@@ -51,7 +51,18 @@ def to_panels(plan: Plan, a: Float[Array, " nnz"], pivots: float = 0) -> Float[A
 
 def from_panels(plan: Plan, panels: Float[Array, " panels"]) -> Float[Array, " nnz"]:
     """The entries of the panel storage at the canonical positions: the adjoint of `to_panels`."""
-    return panels.at[section(plan.table, plan.layout.storage.value)].get(**_UNIQUE)
+    return _take(plan, panels, section(plan.table, plan.layout.storage.value), 0)
+
+
+def from_diagonal(plan: Plan, panels: Float[Array, " panels"]) -> Float[Array, " n"]:
+    """The diagonal of what the panel storage holds, in the plan's order."""
+    return _take(plan, panels, section(plan.table, plan.layout.storage.diagonal), 0)
+
+
+def to_diagonal(plan: Plan, d: Float[Array, " n"]) -> Float[Array, " panels"]:
+    """The panel storage with this diagonal, zero elsewhere."""
+    empty = jnp.zeros(plan.layout.storage.panels, d.dtype)
+    return _put(plan, empty, section(plan.table, plan.layout.storage.diagonal), d)
 
 
 def to_pivots(plan: Plan, v: Float[Array, "n k"], users: bool = False) -> Float[Array, "rows k"]:
@@ -64,7 +75,7 @@ def from_pivots(
     plan: Plan, stored: Float[Array, "rows k"], users: bool = False
 ) -> Float[Array, "n k"]:
     """The inverse of `to_pivots`."""
-    return stored.at[_locations(plan, users)].get(**_UNIQUE)
+    return _take(plan, stored, _locations(plan, users), 1)
 
 
 def _locations(plan: Plan, users: bool) -> Int[Array, " n"]:
@@ -85,12 +96,30 @@ def unpermute(plan: Plan, b: Float[Array, "n k"]) -> Float[Array, "n k"]:
 _UNIQUE: Any = {"mode": "promise_in_bounds", "unique_indices": True}  # proved by symbolic.tables
 
 
+def _take(plan: Plan, stored: Array, at: Array, which: int) -> Array:
+    """What a storage, of panels (0) or pivots (1), holds at distinct addresses; of shards, summed
+    over what each has of it, where the top counts once."""
+    if plan.layout.shards == 1:
+        return stored.at[at].get(**_UNIQUE)
+    mine = (at < plan.layout.storage.top[which]) | (shard(plan) == 0)
+    at = jnp.where(mine, at, INT32_MAX)
+    return lax.psum(stored.at[at].get(mode="fill", fill_value=0), plan.mesh.axis_names)
+
+
+def shard(plan: Plan) -> Array:
+    """Which of the shards this device has."""
+    return lax.axis_index(plan.mesh.axis_names)
+
+
 def _put(plan: Plan, target: Array, at: Array, values: Any) -> Array:
-    """`values` at distinct addresses."""
+    """`values` at distinct addresses; of shards, each what belongs to it, and to the top."""
+    if plan.layout.shards > 1 and not plan.layout.in_levels:
+        return target.at[at].set(values, mode="drop")
     if not plan.layout.in_levels or not at.size:
         return target.at[at].set(values, **_UNIQUE)
     values = jnp.broadcast_to(values, (*at.shape, *target.shape[1:])).astype(target.dtype)
-    whole = lambda target, at, values: target.at[at].set(values, **_UNIQUE)
+    how = _UNIQUE if plan.layout.shards == 1 else {"mode": "drop"}
+    whole = lambda target, at, values: target.at[at].set(values, **how)
     return lax.platform_dependent(target, at, values, tpu=_put_in_pieces, default=whole)
 
 

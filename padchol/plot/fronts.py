@@ -39,9 +39,13 @@ def fronts(plan: Plan) -> Fronts:
 
 def _stages(plan: Plan) -> np.ndarray:
     """The padded shape of each front, (2, F): that of its stage."""
-    found = [np.zeros((0, 2), np.int64)]
-    every = unfold.stage_rows(plan.layout, plan.table)
-    for stage, rows in zip(plan.layout.levels.stages, every, strict=True):
-        real = int((rows[:, : stage.W] < plan.n).any(1).sum())
-        found.append(np.tile([stage.W, stage.M], (real, 1)))
-    return np.concatenate(found).T
+    layout, levels = plan.layout, plan.layout.levels
+    counts = np.zeros((layout.shards, len(levels.stages)), np.int64)  # of real fronts
+    for shard, table in enumerate(unfold.of_shards(layout, plan.table)):
+        for s, rows in enumerate(unfold.stage_rows(layout, table)):
+            counts[shard, s] = (rows[:, : levels.stages[s].W] < plan.n).any(1).sum()
+    below, top = counts[:, : levels.top], counts[0, levels.top :]  # all shards have the top
+    number = np.arange(len(levels.stages))
+    stage = np.append(np.tile(number[: levels.top], layout.shards), number[levels.top :])
+    shapes = np.array([[s.W, s.M] for s in levels.stages], np.int64).reshape(-1, 2)
+    return np.repeat(shapes[stage], np.append(below.ravel(), top), 0).T

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -40,8 +41,12 @@ class Section(NamedTuple):
 class Storage:
     """The two storages, and where the user's numbers are in them.
 
+    Of a plan in shards every table is there once for each of them, with places beyond every storage
+    for what belongs to another.
+
     panels    length of the panel storage
     pivots    rows of the pivot storage
+    top       where the top begins in both, which all shards have; their ends where there is none
     location  (n,): row of pivot t (plan's order)
     user      (n,): row of unknown i (user's order)
     diagonal  (n,): place of pivot t in the panel storage
@@ -51,6 +56,7 @@ class Storage:
 
     panels: int
     pivots: int
+    top: tuple[int, int]
     location: Section
     user: Section
     diagonal: Section
@@ -68,6 +74,7 @@ class Tiles:
 
     W, M      pivots and rows below of the largest supernode, in whole quads
     fronts    how many there may be
+    top       the first of the top; their number where there is none
     records   (fronts + 1, RECORD): what a supernode is, see `numeric.verbs.supernode`
     rows      where each row below lies in the pivot storage; 0 at padding
     squares (squares, SQUARE_RECORD), moves (moves, MOVE), strips (strips, STRIP), and pieces
@@ -77,6 +84,7 @@ class Tiles:
     W: int
     M: int
     fronts: int
+    top: int
     records: Section
     rows: Section
     squares: Section
@@ -121,11 +129,13 @@ class Stage:
 class Levels:
     """Stages, in the order from the leaves to the root.
 
+    top       the first stage of the top; their number where there is none
     fronts    length of the storage of fronts (D, D), which lives as long as a sweep of panels
     span      pivots from the first to the last of a supernode, in the plan's order, at most
     """
 
     stages: tuple[Stage, ...]
+    top: int
     fronts: int
     span: int
 
@@ -134,16 +144,17 @@ class Levels:
 class Layout:
     """All static facts of a plan's numeric phase. Equality and (remembered) hash by contents.
 
-    tables: those of the engine that the plan is made for.
+    tables: those of the engine that the plan is made for. shards: how many devices a sweep is for.
     """
 
     n: int
+    shards: int
     storage: Storage
     tables: Tiles | Levels
 
     @functools.cached_property
     def contents(self) -> tuple:
-        return (self.n, self.storage, self.tables)
+        return (self.n, self.shards, self.storage, self.tables)
 
     @functools.cached_property
     def hashed(self) -> int:
@@ -157,6 +168,12 @@ class Layout:
             return True
         same = isinstance(other, Layout) and self.hashed == other.hashed
         return same and self.contents == other.contents
+
+    @property
+    def panels(self) -> tuple[int, ...]:
+        """The shape of a panel storage: of several shards a row for each."""
+        own = (self.storage.panels,)
+        return own if self.shards == 1 else (self.shards, *own)
 
     @property
     def in_levels(self) -> bool:
@@ -175,60 +192,31 @@ class Layout:
 
 
 class Writer:
-    """Collects tables, proves them in range, and packs them."""
+    """Collects tables, proves them in range, and packs them, one row for each shard."""
 
     def __init__(self):
         self.parts: list[np.ndarray] = []
         self.end = 0
 
-    def add(self, table: np.ndarray, low: int, high: int, what: str) -> Section:
-        """Append a table whose entries must lie in [low, high]."""
-        flat = np.asarray(table).reshape(-1)
+    def add(self, tables: Sequence[np.ndarray], low: int, high: int, what: str) -> Section:
+        """Append a table, given that of each shard, whose entries must lie in [low, high]."""
+        flat = np.stack([np.asarray(table).reshape(-1) for table in tables])
         fits_int32(high, what)
         if flat.size and (flat.min() < low or flat.max() > high):
             raise AssertionError(
                 f"table {what}: expected entries in [{low}, {high}]; "
                 f"got [{flat.min()}, {flat.max()}]"
             )
-        section = Section(self.end, flat.size)
+        section = Section(self.end, flat.shape[1])
         self.parts.append(flat.astype(np.int32, copy=False))
-        self.end += flat.size
+        self.end += flat.shape[1]
         fits_int32(self.end, "table length")
         return section
 
-    def storage(
-        self,
-        sizes: tuple[int, int],
-        bounds: tuple[int, int],
-        perm: np.ndarray,
-        relaxed: np.ndarray,
-        row: np.ndarray,
-        diagonal: np.ndarray,
-        value: np.ndarray,
-        unit: np.ndarray,
-    ) -> Storage:
-        """Append the tables of the two storages, of these sizes.
-
-        bounds: the first row of the pivot storage, and place of the other, that counts, and the
-        last row. perm, relaxed: see `tables.build`. row, diagonal: of each relaxed column; value,
-        unit: as in `Storage`.
-        """
-        (panels, pivots), (low, last) = sizes, bounds
-        location, user, on_diagonal = (np.empty_like(relaxed) for _ in range(3))
-        location[relaxed], on_diagonal[relaxed] = row, diagonal
-        user[perm] = location
-        return Storage(
-            panels,
-            pivots,
-            self.add(location, low, last, "location"),
-            self.add(user, low, last, "location of the user's unknowns"),
-            self.add(on_diagonal, low, panels - 1, "diagonal"),
-            self.add(value, low, panels - 1, "value"),
-            self.add(unit, 0, panels - 1, "unit"),
-        )
-
     def pack(self) -> np.ndarray:
-        return np.concatenate(self.parts)
+        """The flat table; of several shards a row for each."""
+        packed = np.concatenate(self.parts, 1)
+        return packed if len(packed) > 1 else packed[0]
 
 
 def rounded(size: np.ndarray) -> np.ndarray:

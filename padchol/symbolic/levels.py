@@ -8,7 +8,8 @@ numbers for each of its rows, the front of the parent and the row in it.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from padchol.symbolic.layout import (
     fits_memory,
 )
 from padchol.symbolic.schedule import Schedule
+from padchol.symbolic.shards import Part
+from padchol.symbolic.storages import Order, Places, write
 from padchol.symbolic.supernodes import Supernodes, ramp
 
 
@@ -47,13 +50,13 @@ class Placement(NamedTuple):
         return self.pivot[s] + i - nodes.first[s]
 
 
-def placement(nodes: Supernodes, made: Schedule) -> Placement:
+def placement(nodes: Supernodes, made: Schedule, shard: int = 0) -> Placement:
     W, D, panel, pivot, front = np.zeros((5, nodes.parent.size), np.int64)
     panel_end = pivot_end = front_end = 0
     for stage in made.stages:
-        order, places = stage.W + stage.M, stage.nodes.size
-        real = np.flatnonzero(stage.nodes >= 0)
-        s = stage.nodes[real]
+        order, places = stage.W + stage.M, stage.places
+        real = np.flatnonzero(stage.nodes[shard] >= 0)
+        s = stage.nodes[shard, real]
         W[s], D[s] = stage.W, order
         panel[s] = panel_end + real * order * stage.W
         pivot[s] = pivot_end + real * stage.W
@@ -65,49 +68,73 @@ def placement(nodes: Supernodes, made: Schedule) -> Placement:
 
 
 def build(
-    writer: Writer,
-    nodes: Supernodes,
-    made: Schedule,
-    perm: np.ndarray,
-    relaxed: np.ndarray,
-    i: np.ndarray,
-    k: np.ndarray,
+    writer: Writer, parts: Sequence[Part], made: Schedule, order: Order
 ) -> tuple[Storage, Levels]:
     """The tables; arguments as those of `tables.build`."""
-    where = placement(nodes, made)
-    fits_int32(where.front_end, f"the storage of fronts of {where.front_end:,} entries")
-    fits_memory(8 * where.front_end, f"the storage of fronts of {where.front_end:,} entries")
-    columns, s = np.arange(relaxed.size), nodes.of_column
-    storage = writer.storage(
-        (where.panel_end, where.pivot_end),
-        (0, where.pivot_end - 1),
-        perm,
-        relaxed,
+    where = [placement(part.nodes, made, shard) for shard, part in enumerate(parts)]
+    panel_end, pivot_end, front_end = where[0][-3:]
+    fits_int32(front_end, f"the storage of fronts of {front_end:,} entries")
+    fits_memory(8 * front_end, f"the storage of fronts of {front_end:,} entries")
+    starts = np.cumsum([[0, 0, 0], *map(_sizes, made.stages)], 0).tolist()
+    shards = [(part, own, _local(part, own)) for part, own in zip(parts, where, strict=True)]
+    places = [_places(part, own, made, s) for s, (part, own, _) in enumerate(shards)]
+    padded = max(own.unit.size for own in places)
+    places = [own._replace(unit=_filled(own.unit, padded)) for own in places]
+    top = tuple(starts[made.top][:2])
+    storage = write(writer, (panel_end, pivot_end), top, (0, pivot_end - 1), order, parts, places)
+    stages = []
+    for stage, start in zip(made.stages, starts, strict=False):
+        every = zip(shards, stage.nodes, strict=True)
+        tables = [_stage(*shard, nodes, stage.M) for shard, nodes in every]
+        rows, parent, within = zip(*tables, strict=True)
+        stages.append(
+            Stage(
+                stage.W,
+                stage.M,
+                stage.C,
+                stage.trips,
+                *start,
+                writer.add(rows, 0, pivot_end, "rows below"),
+                writer.add(parent, 0, INT32_MAX, "fronts of parents"),
+                writer.add(within, -1, INT32_MAX, "rows of parents"),
+            )
+        )
+    span = max(_span(part.nodes, order.position[part.columns]) for part in parts)
+    return storage, Levels(tuple(stages), made.top, front_end, span)
+
+
+def _sizes(stage: Any) -> tuple[int, int, int]:
+    """What a stage takes of the panel storage, the pivot storage, and that of fronts."""
+    order = stage.W + stage.M
+    return tuple(stage.places * size for size in (order * stage.W, stage.W, order**2))
+
+
+def _places(part: Part, where: Placement, made: Schedule, shard: int) -> Places:
+    nodes, columns = part.nodes, np.arange(part.columns.size)
+    s = nodes.of_column
+    return Places(
         where.pivot_row(nodes, columns),
         where.entry(nodes, s, columns, columns),
-        where.entry(nodes, s[k], i, k),
-        _padded_pivots(nodes, made),
+        where.entry(nodes, s[part.k], part.i, part.k),
+        _padded_pivots(nodes, made, shard),
     )
-    local = _local(nodes, where)
-    stages, panel, pivot, front = [], 0, 0, 0
-    for stage in made.stages:
-        order, places = stage.W + stage.M, stage.nodes.size
-        starts = (stage.W, stage.M, stage.C, stage.trips, panel, pivot, front)
-        stages.append(Stage(*starts, *_stage(writer, nodes, where, local, stage.nodes, stage.M)))
-        panel += places * order * stage.W
-        pivot += places * stage.W
-        front += places * order**2
-    return storage, Levels(tuple(stages), where.front_end, _span(nodes, relaxed))
 
 
-def _local(nodes: Supernodes, where: Placement) -> np.ndarray:
+def _local(part: Part, where: Placement) -> np.ndarray:
     """Which row of its parent's front each row below is."""
+    nodes = part.nodes
     owner = np.repeat(np.arange(nodes.parent.size), nodes.below)
     return nodes.place(nodes.parent[owner], nodes.rows, where.W)
 
 
-def _stage(writer: Writer, nodes: Supernodes, where: Placement, local, places, M: int):
-    """Sections of one stage: rows, parent, local."""
+def _filled(places: np.ndarray, size: int) -> np.ndarray:
+    """With places beyond every storage up to so many."""
+    return np.append(places, np.full(size - places.size, INT32_MAX))
+
+
+def _stage(part: Part, where: Placement, local, places, M: int) -> tuple:
+    """Tables of one stage in one shard: rows, parent, local."""
+    nodes = part.nodes
     rows = np.full((places.size, M), where.pivot_end)
     within = np.full((places.size, M), -1)
     parent = np.zeros((places.size, 2), np.int64)
@@ -121,22 +148,19 @@ def _stage(writer: Writer, nodes: Supernodes, where: Placement, local, places, M
     has = nodes.parent[s] >= 0
     above = nodes.parent[s[has]]
     parent[real[has]] = np.column_stack([where.front[above], where.D[above]])
-    return (
-        writer.add(rows, 0, where.pivot_end, "rows below"),
-        writer.add(parent, 0, INT32_MAX, "fronts of parents"),
-        writer.add(within, -1, INT32_MAX, "rows of parents"),
-    )
+    return rows, parent, within
 
 
-def _padded_pivots(nodes: Supernodes, made: Schedule) -> np.ndarray:
+def _padded_pivots(nodes: Supernodes, made: Schedule, shard: int) -> np.ndarray:
     """Places of the diagonal of padded pivots, which are those of the identity."""
     found, start = [np.zeros(0, np.int64)], 0
     for stage in made.stages:
         size = (stage.W + stage.M) * stage.W
-        width = np.where(stage.nodes >= 0, nodes.width[stage.nodes], 0)
+        places = stage.nodes[shard]
+        width = np.where(places >= 0, nodes.width[places], 0)
         place, column = np.nonzero(np.arange(stage.W) >= width[:, None])
         found.append(start + place * size + column * (stage.W + 1))
-        start += stage.nodes.size * size
+        start += stage.places * size
     return np.concatenate(found)
 
 
@@ -144,6 +168,6 @@ def _span(nodes: Supernodes, relaxed: np.ndarray) -> int:
     """Pivots from the first to the last of a supernode in the plan's order, at most."""
     if not relaxed.size:
         return 0
-    start = nodes.first[:-1]
+    start = nodes.first[:-1][nodes.width > 0]
     low, high = np.minimum.reduceat(relaxed, start), np.maximum.reduceat(relaxed, start)
     return int((high - low).max()) + 1

@@ -12,6 +12,7 @@ small. It is the least possible: of what is ready, what is farthest from the roo
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -31,15 +32,20 @@ class Stage(NamedTuple):
     W: int
     M: int
     C: int
-    nodes: np.ndarray  # (trips * C,): the supernode of each place, -1 where a place is padding
+    nodes: np.ndarray  # (shards, trips * C): the supernode of each place, -1 where it is padding
+
+    @property
+    def places(self) -> int:
+        return self.nodes.shape[1]
 
     @property
     def trips(self) -> int:
-        return self.nodes.size // self.C
+        return self.places // self.C
 
 
 class Schedule(NamedTuple):
     stages: list[Stage]
+    top: int  # the first stage of the top
     cost: float  # predicted nanoseconds of a factorisation of so many matrices as a trip is for
 
     def predicted(self, model: CostModel) -> float:
@@ -51,17 +57,45 @@ class Schedule(NamedTuple):
         )
 
 
-def schedule(nodes: Supernodes, model: CostModel) -> Schedule:
-    """Stages and trips of an assembly tree, at the least predicted cost."""
-    if not nodes.parent.size:
-        return Schedule([], 0.0)
-    shape = np.stack(padded_shape(nodes.width, nodes.below), 1)
+def schedule(shards: Sequence[tuple[Supernodes, int]], model: CostModel) -> Schedule:
+    """Stages and trips of an assembly tree, at the least predicted cost.
+
+    shards: of each its supernodes, of which empty ones are left out, and the first of the top,
+    which is the same in all of them. Shards take their own parts side by side, in stages of their
+    own.
+    """
+    nodes, top = shards[0]
+    below = _best([_Forest(nodes, np.arange(top)) for nodes, top in shards], model)
+    above = _best([_Forest(nodes, np.arange(top, nodes.parent.size))], model)
+    repeated = [x._replace(nodes=np.repeat(x.nodes, len(shards), 0)) for x in above.stages]
+    return Schedule(below.stages + repeated, len(below.stages), below.cost + above.cost)
+
+
+class _Forest:
+    """Some of the supernodes of a tree, those that have pivots; parents outside are none."""
+
+    def __init__(self, nodes: Supernodes, members: np.ndarray):
+        self.members = members[nodes.width[members] > 0]
+        place = np.full(nodes.parent.size + 1, -1)
+        place[self.members] = np.arange(self.members.size)
+        self.parent = place[nodes.parent[self.members]]
+        w, m = nodes.width[self.members], nodes.below[self.members]
+        self.shape = np.stack(padded_shape(w, m), 1)
+
+
+def _best(shards: Sequence[_Forest], model: CostModel) -> Schedule:
+    """The cheapest stages for forests that are taken side by side."""
+    shape = np.concatenate([forest.shape for forest in shards])
+    if not shape.size:
+        return Schedule([], 0, 0.0)
     distinct, of_node, count = _distinct(shape)
     largest = np.maximum.accumulate(distinct)  # what holds all shapes so far
+    ends = np.cumsum([forest.members.size for forest in shards])
+    of_node = np.split(of_node, ends[:-1])
     best = None
     for cuts in _partitions(model.padded(*largest.T), count, model.stages):
-        stage_of = np.searchsorted(cuts, of_node)
-        found = _scheduled(nodes, largest[cuts], stage_of, model)
+        stage_of = [np.searchsorted(cuts, each) for each in of_node]
+        found = _scheduled(shards, largest[cuts], stage_of, model)
         if best is None or found.cost < best.cost * (1 - STAGE_PAYS):
             best = found
     assert best is not None
@@ -102,19 +136,32 @@ def _partitions(price: np.ndarray, count: np.ndarray, most: int):
         best = both[choices[-1], b]
 
 
-def _scheduled(nodes: Supernodes, shapes: np.ndarray, stage_of: np.ndarray, model: CostModel):
+def _scheduled(
+    shards: Sequence[_Forest], shapes: np.ndarray, stage_of: Sequence[np.ndarray], model: CostModel
+) -> Schedule:
     """The schedule of stages of these shapes; stage_of: the first that holds each supernode."""
-    stage_of = stages(nodes.parent, stage_of)
-    depth = depths(nodes.parent, stage_of)
+    stage_of = [stages(x.parent, first) for x, first in zip(shards, stage_of, strict=True)]
+    depth = [depths(x.parent, stage) for x, stage in zip(shards, stage_of, strict=True)]
+    every = list(zip(shards, stage_of, depth, strict=True))
     found, cost = [], 0.0
     for s, (W, M) in enumerate(shapes.tolist()):
-        members = np.flatnonzero(stage_of == s)
-        if members.size:
-            C, price = _places(np.bincount(depth[members]), W, M, model)
-            listed = trips(nodes.parent, depth, members, C)
-            found.append(Stage(W, M, C, listed.ravel()))
+        deep = [np.bincount(depth[stage == s]) for _, stage, depth in every]
+        if any(count.size for count in deep):
+            most = max(count.size for count in deep)
+            counts = np.array([np.pad(count, (0, most - count.size)) for count in deep])
+            C, price = _places(counts, W, M, model)
+            listed = [_listed(x, depth, np.flatnonzero(of == s), C) for x, of, depth in every]
+            size = max(x.size for x in listed)
+            padded = [np.pad(x, (0, size - x.size), constant_values=-1) for x in listed]
+            found.append(Stage(W, M, C, np.array(padded)))
             cost += price
-    return Schedule(found, cost)
+    return Schedule(found, len(found), cost)
+
+
+def _listed(forest: _Forest, depth: np.ndarray, members: np.ndarray, C: int) -> np.ndarray:
+    """The supernode at each place of the trips."""
+    found = trips(forest.parent, depth, members, C).ravel()
+    return np.where(found >= 0, forest.members[found], -1)
 
 
 def stages(parent: np.ndarray, first: np.ndarray) -> np.ndarray:
@@ -155,17 +202,18 @@ def trips(parent: np.ndarray, depth: np.ndarray, members: np.ndarray, C: int) ->
                 waits[p] -= 1
                 if not waits[p]:
                     heapq.heappush(ready, (-int(depth[p]), p))
-    return np.array(found, np.int64)
+    return np.array(found, np.int64).reshape(-1, C)
 
 
 def _places(count: np.ndarray, W: int, M: int, model: CostModel) -> tuple[int, float]:
-    """The best number of places a trip for so many supernodes of each depth, and the cost of the
-    stage. Hu's number of trips: what is deeper than d, and then d + 1 trips for the rest."""
-    most = max(1, min(int(count.sum()), model.places, PLACES // (W + M) ** 2))
+    """The best number of places a trip for so many supernodes of each depth, in each shard, and the
+    cost of the stage. Hu's number of trips: what is deeper than d, and then d + 1 trips for the
+    rest."""
+    most = max(1, min(int(count.sum(1).max()), model.places, PLACES // (W + M) ** 2))
     tried = np.unique(np.append(most, 1 << np.arange(most.bit_length())))
     tried = tried[tried <= most]
-    deeper = np.cumsum(count[::-1])[::-1]  # of at least this depth
-    needed = (np.arange(count.size) + -(-deeper // tried[:, None])).max(1)
+    deeper = np.cumsum(count[:, ::-1], 1)[:, ::-1].max(0)  # of at least this depth
+    needed = (np.arange(deeper.size) + -(-deeper // tried[:, None])).max(1)
     cost = needed * (model.trip + tried * float(model.padded(np.array(W), np.array(M))))
     best = int(np.argmin(cost))
     return int(tried[best]), float(cost[best])

@@ -85,6 +85,23 @@ def maximal(parent: np.ndarray, counts: np.ndarray) -> Supernodes:
     return Supernodes(first, above, row_ptr, COUNTED)
 
 
+def renumbered(nodes: Supernodes, sequence: np.ndarray) -> tuple[Supernodes, np.ndarray]:
+    """The same supernodes in another sequence, in which children come before parents and each path
+    of the tree keeps its order. Returns them and `order`: new column t is column order[t] before.
+    """
+    place = np.empty_like(sequence)
+    place[sequence] = np.arange(sequence.size)
+    width, below = nodes.width[sequence], nodes.below[sequence]
+    order = np.repeat(nodes.first[sequence], width) + ramp(width)
+    column = np.empty_like(order)
+    column[order] = np.arange(order.size)
+    parent = nodes.parent[sequence]
+    parent = np.where(parent >= 0, place[parent], -1)
+    rows = column[nodes.rows[np.repeat(nodes.row_ptr[sequence], below) + ramp(below)]]
+    first, row_ptr = (np.append(0, np.cumsum(x)) for x in (width, below))
+    return Supernodes(first, parent, row_ptr, rows), order
+
+
 def with_rows(nodes: Supernodes, subtrees: RowSubtrees) -> Supernodes:
     """The exact rows of each supernode: i, wherever a path of row subtree i goes through columns.
 

@@ -8,6 +8,8 @@ Lengths are rounded up to a few sizes for every doubling, so that similar patter
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +19,6 @@ from padchol.symbolic.layout import (
     INT32_MAX,
     LANES,
     QUAD,
-    RECORD,
     Storage,
     Tiles,
     Writer,
@@ -26,6 +27,8 @@ from padchol.symbolic.layout import (
     fits_memory,
     rounded,
 )
+from padchol.symbolic.shards import Part
+from padchol.symbolic.storages import Order, Places, write
 from padchol.symbolic.supernodes import Supernodes, ramp
 
 # Sizes for every doubling: of the panel storage, which is filled with zeros in every call, and of
@@ -54,19 +57,35 @@ class Placement(NamedTuple):
         return nodes.place(s, i, QUAD * self.quads)
 
 
-def placement(nodes: Supernodes) -> Placement:
+def placement(
+    nodes: Supernodes, top: int | None = None, gap: tuple[int, int] = (0, 0)
+) -> Placement:
+    """Of all supernodes, one behind the other; so many entries of panels, and rows of pivots, are
+    left out before the top."""
     quads = rounded(nodes.width) // QUAD
     D = QUAD * quads + rounded(nodes.below)
     size = QUAD * quads * D
     panel, pivot = LANES + np.cumsum(size) - size, 1 + QUAD * (np.cumsum(quads) - quads)
-    return Placement(
-        panel,
-        pivot,
-        quads,
-        D,
-        LANES + int(size.sum()) + QUAD * LANES,
-        1 + QUAD * int(quads.sum()),
-    )
+    panel_end, pivot_end = LANES + int(size.sum()) + QUAD * LANES, 1 + QUAD * int(quads.sum())
+    if top is not None:
+        panel[top:] += gap[0]
+        pivot[top:] += gap[1]
+        panel_end, pivot_end = panel_end + gap[0], pivot_end + gap[1]
+    return Placement(panel, pivot, quads, D, panel_end, pivot_end)
+
+
+def _placements(parts: Sequence[Part]) -> list[Placement]:
+    """Of all shards: the top is at the same place in each of them."""
+    alone = [placement(part.nodes) for part in parts]
+
+    def start(part, where):  # of the top
+        S = part.nodes.parent.size
+        ends = (where.panel_end - QUAD * LANES, where.pivot_end)
+        return ends if part.top == S else (where.panel[part.top], where.pivot[part.top])
+
+    starts = np.array([start(*each) for each in zip(parts, alone, strict=True)])
+    gaps = (starts.max(0) - starts).tolist()
+    return [placement(x.nodes, x.top, tuple(gap)) for x, gap in zip(parts, gaps, strict=True)]
 
 
 def prove_sizes(nodes: Supernodes) -> None:
@@ -80,60 +99,92 @@ def prove_sizes(nodes: Supernodes) -> None:
     fits_memory(32 * rows, f"the analysis of {rows:,} rows of fronts")  # found as sorted keys
 
 
-def build(
-    writer: Writer,
-    nodes: Supernodes,
-    perm: np.ndarray,
-    relaxed: np.ndarray,
-    i: np.ndarray,
-    k: np.ndarray,
-) -> tuple[Storage, Tiles]:
+def build(writer: Writer, parts: Sequence[Part], order: Order) -> tuple[Storage, Tiles]:
     """The tables; arguments as those of `tables.build`, sizes proved."""
-    where = placement(nodes)
-    S, n = nodes.parent.size, relaxed.size
-    room = rounded(nodes.below)
+    where = _placements(parts)
+    found = [_contents(part, own) for part, own in zip(parts, where, strict=True)]
+    S, n = parts[0].nodes.parent.size, order.perm.size
     fronts = capacity(S, COARSE)
-    panels, pivots = capacity(where.panel_end, FINE), 1 + n + (QUAD - 1) * fronts
-    panel, pivot = panels - 1, where.pivot_end - 1
-    columns, s = np.arange(relaxed.size), nodes.of_column
-    row = where.pivot[s] + columns - nodes.first[s]
-    diagonal = where.place(nodes, s, columns, columns)
-    handed = moves(nodes, where)
-    ptr = (handed.square_ptr, handed.move_ptr)
-    rows = np.zeros(capacity(int(room.sum()), COARSE), np.int64)
-    start = np.cumsum(room) - room
-    owner = nodes.of_column[nodes.rows]
-    at = np.repeat(start, nodes.below) + ramp(nodes.below)
-    rows[at] = where.pivot[owner] + nodes.rows - nodes.first[owner]
-    records = np.zeros((fronts + 1, RECORD), np.int64)
-    fields = (where.panel, where.D, where.quads, nodes.below, where.pivot, start)
-    records[:S] = np.column_stack([*fields, *(x[:-1] for x in ptr)])
-    records[S:, -2:] = [x[-1] for x in ptr]
-    unit = np.zeros((QUAD - 1) * fronts, np.int64)
-    padded = _padded_pivots(nodes, where)
-    unit[: padded.size] = padded
-    value = where.place(nodes, s[k], i, k)
-    sizes, bounds = (panels, pivots), (1, pivot)
-    storage = writer.storage(sizes, bounds, perm, relaxed, row, diagonal, value, unit)
+    panels = capacity(max(own.panel_end for own in where), FINE)
+    columns = max(part.columns.size for part in parts)
+    gap = max(own.pivot_end for own in where) - min(own.pivot_end for own in where)
+    pivots = 1 + (n if len(parts) == 1 else capacity(columns + gap, COARSE)) + (QUAD - 1) * fronts
+    panel, pivot = panels - 1, max(own.pivot_end for own in where) - 1
+
+    def add(name: str, low: int, high: int, rows: int | None = None):
+        tables = [getattr(x, name) for x in found]
+        size = capacity(max(map(len, tables)), COARSE) if rows is None else rows
+        return writer.add([_padded(x, size) for x in tables], low, high, name)
+
+    for x in found:
+        x.records = _padded_records(x.records, fronts + 1)
+    top, starts = parts[0].top, (panels, pivots)
+    if top < S:
+        starts = (int(where[0].panel[top]), int(where[0].pivot[top]))
+    units = (QUAD - 1) * fronts
+    places = [x.places._replace(unit=_padded(x.places.unit, units)) for x in found]
+    storage = write(writer, (panels, pivots), starts, (1, pivot), order, parts, places)
     tables = Tiles(
-        capacity(int(QUAD * where.quads.max(initial=0)), COARSE),
-        capacity(int(room.max(initial=0)), COARSE),
+        capacity(max(int(QUAD * own.quads.max(initial=0)) for own in where), COARSE),
+        capacity(max(int(rounded(x.nodes.below).max(initial=0)) for x in parts), COARSE),
         fronts,
-        writer.add(records, 0, INT32_MAX, "fronts"),
-        writer.add(rows, 0, pivot, "rows"),
-        writer.add(_padded(handed.squares), 0, panel, "squares"),
-        writer.add(_padded(handed.moves), 0, INT32_MAX, "moves"),
-        writer.add(_padded(handed.strips), 0, panel, "strips"),
-        writer.add(_padded(handed.pieces), 0, panel, "pieces"),
+        top if top < S else fronts,
+        add("records", 0, INT32_MAX, fronts + 1),
+        add("rows", 0, pivot),
+        add("squares", 0, panel),
+        add("moves", 0, INT32_MAX),
+        add("strips", 0, panel),
+        add("pieces", 0, panel),
     )
     return storage, tables
 
 
-def _padded(table: np.ndarray) -> np.ndarray:
-    """With rows of zeros up to a capacity."""
-    filled = np.zeros((capacity(len(table), COARSE), table.shape[1]), table.dtype)
+@dataclass
+class _Contents:
+    """The tables of one shard, before they are filled up to their capacities; see `Tiles`."""
+
+    places: Places
+    records: np.ndarray
+    rows: np.ndarray
+    squares: np.ndarray
+    moves: np.ndarray
+    strips: np.ndarray
+    pieces: np.ndarray
+
+
+def _contents(part: Part, where: Placement) -> _Contents:
+    nodes = part.nodes
+    room, s = rounded(nodes.below), nodes.of_column
+    columns = np.arange(s.size)
+    handed = moves(nodes, where)
+    rows = np.zeros(int(room.sum()), np.int64)
+    start = np.cumsum(room) - room
+    owner = s[nodes.rows]
+    at = np.repeat(start, nodes.below) + ramp(nodes.below)
+    rows[at] = where.pivot[owner] + nodes.rows - nodes.first[owner]
+    fields = (where.panel, where.D, where.quads, nodes.below, where.pivot, start)
+    records = np.column_stack([*fields, handed.square_ptr[:-1], handed.move_ptr[:-1]])
+    last = [[0] * len(fields) + [handed.square_ptr[-1], handed.move_ptr[-1]]]
+    places = Places(
+        where.pivot[s] + columns - nodes.first[s],
+        where.place(nodes, s, columns, columns),
+        where.place(nodes, s[part.k], part.i, part.k),
+        _padded_pivots(nodes, where),
+    )
+    moved = (handed.squares, handed.moves, handed.strips, handed.pieces)
+    return _Contents(places, np.concatenate([records, last]), rows, *moved)
+
+
+def _padded(table: np.ndarray, rows: int) -> np.ndarray:
+    """With rows of zeros up to so many."""
+    filled = np.zeros((rows, *table.shape[1:]), table.dtype)
     filled[: len(table)] = table
     return filled
+
+
+def _padded_records(records: np.ndarray, rows: int) -> np.ndarray:
+    """The same for records of fronts, whose last says where what is handed up ends."""
+    return np.concatenate([records, np.repeat(records[-1:], rows - len(records), 0)])
 
 
 def _padded_pivots(nodes: Supernodes, where: Placement) -> np.ndarray:

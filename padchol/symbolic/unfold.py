@@ -6,13 +6,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from padchol.symbolic.layout import LANES, QUAD, RECORD, Layout, Section
+from padchol.symbolic.layout import QUAD, RECORD, Layout, Section
 from padchol.symbolic.postorder import heights
 from padchol.symbolic.supernodes import ramp
 
 
+def of_shards(layout: Layout, table: np.ndarray) -> list[np.ndarray]:
+    """The flat table of each shard."""
+    return list(np.asarray(table).reshape(layout.shards, -1))
+
+
 def read(table: np.ndarray, section: Section) -> np.ndarray:
-    """One table of the flat array."""
+    """One table of the flat array of one shard."""
     return np.asarray(table)[section.start : section.start + section.size].astype(np.int64)
 
 
@@ -25,7 +30,9 @@ def front_records(layout: Layout, table: np.ndarray) -> np.ndarray:
 def positions(layout: Layout, table: np.ndarray) -> np.ndarray:
     """Plan position of each row of the pivot storage, and of what is behind it; n where none is."""
     position = np.full(layout.storage.pivots + 1, layout.n)
-    position[read(table, layout.storage.location)] = np.arange(layout.n)
+    location = read(table, layout.storage.location)
+    mine = np.flatnonzero(location < position.size)
+    position[location[mine]] = mine
     return position
 
 
@@ -60,12 +67,13 @@ def _tiled_places(layout: Layout, table: np.ndarray) -> tuple[np.ndarray, np.nda
     records = front_records(layout, table)
     D, w = records[:, 1], QUAD * records[:, 2]
     front, t = np.repeat(np.arange(D.size), w * D), ramp(w * D)
+    place = records[front, 0] + t
     quad, within = np.divmod(t, QUAD * D[front])
     r, c = np.divmod(within, QUAD)
     pivot, start, w = records[front, 4], records[front, 5], w[front]
     own = position[pivot + np.minimum(r, w - 1)]
     row = np.where(r < w, own, below[np.where(r < w, -1, start + r - w)])
-    return LANES + np.arange(row.size), row, position[pivot + QUAD * quad + c]
+    return place, row, position[pivot + QUAD * quad + c]
 
 
 class Fronts(NamedTuple):
@@ -79,7 +87,13 @@ class Fronts(NamedTuple):
 
 def fronts(layout: Layout, table: np.ndarray) -> Fronts:
     """Read back from the tables."""
-    own, under = (_of_stages if layout.in_levels else _of_tiles)(layout, table)
+    each = _of_stages if layout.in_levels else _of_tiles
+    own, under, above = [], [], ([], [])
+    for one in of_shards(layout, table):
+        pivots, below, top = each(layout, one)
+        own, under = own + pivots[:top], under + below[:top]
+        above = (pivots[top:], below[top:])  # the same in all shards
+    own, under = own + above[0], under + above[1]
     pivots, below = ([np.sort(x[x < layout.n]) for x in each] for each in (own, under))
     if layout.in_levels:  # stages hold padded places as well
         real = [f for f, x in enumerate(pivots) if x.size]
@@ -91,15 +105,19 @@ def fronts(layout: Layout, table: np.ndarray) -> Fronts:
     return Fronts(pivots, below, parent, heights(parent))
 
 
-def _of_stages(layout: Layout, table: np.ndarray) -> tuple[list, list]:
+def _of_stages(layout: Layout, table: np.ndarray) -> tuple[list, list, int]:
+    """Pivots and rows below of the fronts of one shard, and which is the first of the top."""
     every = list(zip(layout.levels.stages, stage_rows(layout, table), strict=True))
     own = [row[: stage.W] for stage, rows in every for row in rows]
-    return own, [row[stage.W :] for stage, rows in every for row in rows]
+    top = sum(stage.places for stage in layout.levels.stages[: layout.levels.top])
+    return own, [row[stage.W :] for stage, rows in every for row in rows], top
 
 
-def _of_tiles(layout: Layout, table: np.ndarray) -> tuple[list, list]:
+def _of_tiles(layout: Layout, table: np.ndarray) -> tuple[list, list, int]:
     position = positions(layout, table)
     rows = position[read(table, layout.tiles.rows)]
     quads, m, pivot, start = front_records(layout, table)[:, 2:6].T
     own = [position[p : p + QUAD * q] for p, q in zip(pivot, quads, strict=True)]
-    return own, [rows[s : s + k] for s, k in zip(start, m, strict=True)]
+    before = read(table, layout.tiles.records).reshape(-1, RECORD)[: layout.tiles.top, 2]
+    top = int((before > 0).sum())
+    return own, [rows[s : s + k] for s, k in zip(start, m, strict=True)], top

@@ -1,0 +1,174 @@
+"""The tree cut into subtrees, one set for each shard, and a top: many devices, one matrix.
+
+Proportional mapping by splitting: Geist & Ng (1989), Int. J. Parallel Programming 18(4), 291-314.
+Starting from the roots, the dearest subtree is opened, its root moved to the top, until the
+subtrees can be dealt out evenly; of all the cuts met on the way, the one that is predicted to be
+done first is taken. Every shard has the whole top as well: it is swept by each of them alike.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import NamedTuple
+
+import numpy as np
+
+from padchol.symbolic.supernodes import Supernodes, ramp
+
+EVEN = 16  # subtrees a shard, at which dealing them out can hardly become more even
+TOP = -1
+
+
+class Cut(NamedTuple):
+    """shard (S,): of each supernode, or TOP. load (shards,), top: predicted costs."""
+
+    shard: np.ndarray
+    load: np.ndarray
+    top: float
+
+    @property
+    def longest(self) -> float:
+        """Until all is done, where the top comes after the last subtree."""
+        return float(self.load.max(initial=0.0)) + self.top
+
+    @property
+    def speedup(self) -> float:
+        """Over one shard."""
+        return (float(self.load.sum()) + self.top) / self.longest if self.longest else 1.0
+
+
+def cut(parent: np.ndarray, cost: np.ndarray, shards: int) -> Cut:
+    """The best cut for so many shards. Needs parent[s] > s."""
+    S = parent.size
+    if shards == 1:
+        return Cut(np.zeros(S, np.int64), np.array([cost.sum()]), 0.0)
+    whole = subtree_sums(parent, cost)
+    children, ptr = _children(parent)
+    roots = np.flatnonzero(parent < 0)
+    small = whole[roots].sum() / (EVEN * shards)
+    heap, rest = [], 0.0  # subtrees that may be opened, and the sum of the others
+    opened, top, best = [], 0.0, (np.inf, 0)
+    new = roots
+    while True:
+        for c in new.tolist():
+            if whole[c] > small:
+                heapq.heappush(heap, (-whole[c], c))
+            else:
+                rest += whole[c]
+        load = _dealt([-x for x, _ in heap], shards)
+        longest = top + max(load.max(), (load.sum() + rest) / shards)
+        if longest < best[0]:
+            best = (longest, len(opened))
+        if not heap or top >= best[0]:
+            break
+        _, s = heapq.heappop(heap)
+        opened.append(s)
+        top += cost[s]
+        new = children[ptr[s] : ptr[s + 1]]
+    return _cut(parent, cost, whole, np.array(opened[: best[1]], np.int64), shards)
+
+
+def _cut(parent, cost, whole, opened, shards: int) -> Cut:
+    """The cut with these supernodes as its top."""
+    shard = np.zeros(parent.size, np.int64)
+    shard[opened] = TOP
+    in_top = np.append(shard == TOP, True)  # and what is above every root
+    roots = np.flatnonzero(in_top[parent] & ~in_top[:-1])
+    roots = roots[np.argsort(-whole[roots], kind="stable")]
+    load = np.zeros(shards)
+    of_root = np.zeros(parent.size, np.int64)
+    for s in roots.tolist():
+        of_root[s] = least = int(np.argmin(load))
+        load[least] += whole[s]
+    shard[roots] = of_root[roots]
+    above, at = parent.tolist(), shard.tolist()
+    inside = ~in_top[:-1]
+    inside[roots] = False
+    for s in np.flatnonzero(inside)[::-1].tolist():
+        at[s] = at[above[s]]
+    return Cut(np.array(at, np.int64), load, float(cost[opened].sum()))
+
+
+def _dealt(costs: list[float], shards: int) -> np.ndarray:
+    """Loads after the dearest goes to the least loaded, one after the other."""
+    load = [0.0] * shards
+    for cost in sorted(costs, reverse=True):
+        heapq.heapreplace(load, load[0] + cost)
+    return np.array(load)
+
+
+def subtree_sums(parent: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Sum of the values in each subtree."""
+    total = value.astype(float).tolist()
+    for s, p in enumerate(parent.tolist()):
+        if p >= 0:
+            total[p] += total[s]
+    return np.array(total)
+
+
+def _children(parent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Children of each supernode, and where they start."""
+    order = np.argsort(parent, kind="stable")
+    roots = int((parent < 0).sum())
+    count = np.bincount(parent[parent >= 0], minlength=parent.size)
+    return order[roots:], np.append(0, np.cumsum(count))
+
+
+class Part(NamedTuple):
+    """What one shard knows: its own supernodes, then empty ones, so that the top begins at the same
+    place in every shard, then the top.
+
+    top        the first supernode of the top
+    columns    of each column, its number in the whole
+    entries    which canonical entries of A are in these columns
+    i, k       where they are, counted in these columns
+    """
+
+    nodes: Supernodes
+    top: int
+    columns: np.ndarray
+    entries: np.ndarray
+    i: np.ndarray
+    k: np.ndarray
+
+
+def sequence(shard: np.ndarray) -> np.ndarray:
+    """The supernodes shard after shard, the top behind them."""
+    return np.argsort(np.where(shard == TOP, shard.max(initial=0) + 1, shard), kind="stable")
+
+
+def parts(
+    nodes: Supernodes, shard: np.ndarray, shards: int, i: np.ndarray, k: np.ndarray
+) -> list[Part]:
+    """The parts of supernodes that follow one another as in `sequence`. One shard is the whole, and
+    has no top."""
+    if shards == 1:
+        every = np.arange(int(nodes.first[-1]))
+        return [Part(nodes, nodes.parent.size, every, np.arange(i.size), i, k)]
+    own = [np.flatnonzero(shard == s) for s in range(shards)]
+    top = np.flatnonzero(shard == TOP)
+    before = max(x.size for x in own)
+    return [_part(nodes, x, top, before, i, k) for x in own]
+
+
+def _part(
+    nodes: Supernodes, own: np.ndarray, top: np.ndarray, before: int, i: np.ndarray, k: np.ndarray
+) -> Part:
+    s = np.concatenate([own, top])
+    columns = np.repeat(nodes.first[s], nodes.width[s]) + ramp(nodes.width[s])
+    number = np.full(nodes.parent.size + 1, -1)  # of each supernode, here; the last: of none
+    number[own], number[top] = np.arange(own.size), before + np.arange(top.size)
+    column = np.full(int(nodes.first[-1]), -1)
+    column[columns] = np.arange(columns.size)
+    below = nodes.below[s]
+    rows = column[nodes.rows[np.repeat(nodes.row_ptr[s], below) + ramp(below)]]
+
+    def with_empty(x, filled):
+        return np.concatenate([x[: own.size], [filled] * (before - own.size), x[own.size :]])
+
+    width = with_empty(nodes.width[s], 0)
+    first, row_ptr = (np.append(0, np.cumsum(x)) for x in (width, with_empty(below, 0)))
+    parent = with_empty(number[nodes.parent[s]], -1)
+    entries = np.flatnonzero(column[k] >= 0)
+    here = Supernodes(*(x.astype(np.int64) for x in (first, parent, row_ptr)), rows)
+    return Part(here, before, columns, entries, column[i[entries]], column[k[entries]])
