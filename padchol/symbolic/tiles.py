@@ -34,6 +34,7 @@ from padchol.symbolic.supernodes import Supernodes, ramp
 # Sizes for every doubling: of the panel storage, which is filled with zeros in every call, and of
 # all else.
 FINE, COARSE = 4, 2
+MARGIN = QUAD * LANES  # before the first panel and behind the last: whole tiles are read
 
 
 class Placement(NamedTuple):
@@ -65,8 +66,8 @@ def placement(
     quads = rounded(nodes.width) // QUAD
     D = QUAD * quads + rounded(nodes.below)
     size = QUAD * quads * D
-    panel, pivot = LANES + np.cumsum(size) - size, 1 + QUAD * (np.cumsum(quads) - quads)
-    panel_end, pivot_end = LANES + int(size.sum()) + QUAD * LANES, 1 + QUAD * int(quads.sum())
+    panel, pivot = MARGIN + np.cumsum(size) - size, 1 + QUAD * (np.cumsum(quads) - quads)
+    panel_end, pivot_end = 2 * MARGIN + int(size.sum()), 1 + QUAD * int(quads.sum())
     if top is not None:
         panel[top:] += gap[0]
         pivot[top:] += gap[1]
@@ -80,7 +81,7 @@ def _placements(parts: Sequence[Part]) -> list[Placement]:
 
     def start(part, where):  # of the top
         S = part.nodes.parent.size
-        ends = (where.panel_end - QUAD * LANES, where.pivot_end)
+        ends = (where.panel_end - MARGIN, where.pivot_end)
         return ends if part.top == S else (where.panel[part.top], where.pivot[part.top])
 
     starts = np.array([start(*each) for each in zip(parts, alone, strict=True)])

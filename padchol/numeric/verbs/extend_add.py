@@ -79,20 +79,25 @@ def _run_moves(front: Front, begin, goes_on: Callable, square: Callable, state):
         _, first, _ = _record(front, tiles.moves, b, MOVE)
         return (b < front.moves_end) & goes_on(_record(front, tiles.pieces, first, PIECE)[0])
 
+    def last_strip(p):
+        return _record(front, tiles.pieces, p, PIECE)[2]
+
     def move(carry):
         b, state = carry
         begin, first, end = _record(front, tiles.moves, b, MOVE)
 
-        def row(p, state):
-            piece, place, last = _record(front, tiles.pieces, p, PIECE)
+        def column(s, carry):
+            p, state = carry
+            strip, quad = _record(front, tiles.strips, s, STRIP)
+            p = lax.while_loop(lambda p: last_strip(p) <= s, lambda p: p + 1, p)
 
-            def one(s, state):
-                strip, quad = _record(front, tiles.strips, s, STRIP)
+            def one(p, state):
+                piece, place, _ = _record(front, tiles.pieces, p, PIECE)
                 return square(strip, piece, quad + place, state)
 
-            return loop(begin, last, one, state)
+            return p, loop(p, end, one, state)
 
-        return b + 1, loop(first, end, row, state)
+        return b + 1, loop(begin, last_strip(end - 1), column, (first, state))[1]
 
     return lax.while_loop(more, move, (begin, state))
 

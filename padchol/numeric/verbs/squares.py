@@ -1,7 +1,8 @@
 """Dense mathematics on one supernode, in tiles of QUAD rows or columns.
 
 Matrices in the making are transposed, so that rows are long: Y (w, w + m) is the transposed panel,
-R (w, w) is L11^-1, and what belongs to the rows below is (w, m).
+in blocks of columns (see `load_panel`), R (w, w) is L11^-1, and what belongs to the rows below is
+(w, m).
 """
 
 from __future__ import annotations
@@ -13,7 +14,16 @@ import numpy as np
 from jax import lax
 
 from padchol.numeric.verbs.loops import below_diagonal, get, loop, put, t_product, whole
-from padchol.numeric.verbs.supernode import SQUARE, TILE, Front, own, square, store_transposed
+from padchol.numeric.verbs.supernode import (
+    SQUARE,
+    TILE,
+    Front,
+    block_rows,
+    columns,
+    own,
+    square,
+    store_transposed,
+)
 from padchol.symbolic.layout import BAND, LANES, QUAD
 
 UPDATE_ROWS = 8  # of the tiles of an update
@@ -26,28 +36,29 @@ def eliminate(front: Front, b, Y, R):
     """
     p = QUAD * b
 
-    def less(width, at, Y, other):
-        """acc - L_bk other_k, for a tile of block row k."""
+    def pivots(k, acc):
+        L_t = columns(front, Y, k, p)
+        return acc - t_product(L_t, L_t)
 
-        def block(k, acc):
-            L_t = get(Y, (QUAD * k, p), SQUARE)
-            return acc - t_product(L_t, get(other, (QUAD * k, at), (QUAD, width)))
-
-        return block
-
-    L_t, X_t = pivot_block(loop(0, b, less(QUAD, p, Y, Y), get(Y, (p, p), SQUARE)))
-    Y = put(Y, L_t, (p, p))
+    L_t, X_t = pivot_block(loop(0, b, pivots, columns(front, Y, b, p)))
 
     def tile(t, Y):
-        at = p + QUAD + LANES * t
-        acc = loop(0, b, less(LANES, at, Y, Y), get(Y, (p, at), TILE))
-        return put(Y, t_product(X_t, acc), (p, at))
+        def rest(k, acc):
+            return acc - t_product(columns(front, Y, k, p), block_rows(Y, t, k))
 
-    Y = loop(0, whole(front.D - p - QUAD, LANES), tile, Y)
+        found = t_product(X_t, loop(0, b, rest, block_rows(Y, t, b)))
+        return put(Y, found[None], (t, p, 0))
+
+    # What lies left of the pivots in their block is of no use, and may become anything.
+    Y = loop(front.block(p + QUAD)[0], whole(front.shift + front.D, LANES), tile, Y)
+    t, lane = front.block(p)
+    Y = put(Y, L_t[None], (t, p, lane))
 
     def inverse(j, R):
-        acc = loop(j, b, less(QUAD, QUAD * j, Y, R), jnp.zeros(SQUARE, R.dtype))
-        return put(R, t_product(X_t, acc), (p, QUAD * j))
+        def rest(k, acc):
+            return acc - t_product(columns(front, Y, k, p), get(R, (QUAD * k, QUAD * j), SQUARE))
+
+        return put(R, t_product(X_t, loop(j, b, rest, jnp.zeros(SQUARE, R.dtype))), (p, QUAD * j))
 
     return Y, loop(0, b, inverse, put(R, X_t.T, (p, p)))
 
@@ -92,10 +103,11 @@ def store_factor(front: Front, c, Y, R, panels):
         return put(panels, inverse_t.reshape(-1), (front.square(c, t),))
 
     def below(t, panels):
-        return store_transposed(front, panels, Y, c, t, QUAD * t)
+        here = columns(front, Y, c, QUAD * t)
+        return put(panels, here.T.reshape(-1), (front.square(c, t),))
 
     panels = loop(0, c, above, panels)
-    L_t, inverse = (get(x, (QUAD * c, QUAD * c), SQUARE) for x in (Y, R))
+    L_t, inverse = columns(front, Y, c, QUAD * c), get(R, (QUAD * c, QUAD * c), SQUARE)
     here = below_diagonal(L_t.T, inverse.T)
     panels = put(panels, here.reshape(-1), (front.square(c, c),))
     return loop(c + 1, whole(front.D, QUAD), below, panels)
@@ -104,19 +116,18 @@ def store_factor(front: Front, c, Y, R, panels):
 def minus_square(front: Front, band, Y, update):
     """One band of -L21 L21^T, in tiles that touch its lower triangle."""
     first = BAND * band
+    below, _ = front.block(front.w)
 
     def rows(i, update):
         top = UPDATE_ROWS * i
 
         def tile(j, update):
-            left = LANES * j
-
             def block(k, acc):
-                L21_t = get(Y, (QUAD * k, front.w + first + top), (QUAD, UPDATE_ROWS))
-                return acc - t_product(L21_t, get(Y, (QUAD * k, front.w + left), TILE))
+                L21_t = columns(front, Y, k, front.w + first + top, UPDATE_ROWS)
+                return acc - t_product(L21_t, block_rows(Y, below + j, k))
 
             empty = jnp.zeros((UPDATE_ROWS, LANES), Y.dtype)
-            return put(update, loop(0, front.quads, block, empty), (top, QUAD + left))
+            return put(update, loop(0, front.quads, block, empty), (top, QUAD + LANES * j))
 
         return loop(0, whole(first + top + UPDATE_ROWS, LANES), tile, update)
 

@@ -37,6 +37,16 @@ class Front(NamedTuple):
         return QUAD * self.quads
 
     @property
+    def shift(self):
+        """Columns that are left out before the first in a transposed panel, see `load_panel`."""
+        return -self.w & (LANES - 1)
+
+    def block(self, column):
+        """Block and lane of a column of a transposed panel."""
+        at = column + self.shift
+        return at >> 4, at & (LANES - 1)
+
+    @property
     def below(self):
         """Rows below, by fours."""
         return whole(self.m, QUAD)
@@ -86,6 +96,31 @@ def load_transposed(front: Front, panels, Y, c, start, column):
 
     Y = loop(0, whole(rows, LANES), tile, Y)
     return put(Y, jnp.zeros(TILE, Y.dtype), (QUAD * c, column + rows))
+
+
+def load_panel(front: Front, panels, Y, c):
+    """The c-th four columns of the panel, from the diagonal on, as the c-th four rows of the
+    transposed panel Y. That comes in blocks of LANES columns, (blocks, W, LANES), each of which
+    stays in the cache while it is read row by row; rows below begin a block."""
+    first, _ = front.block(QUAD * c)
+
+    def tile(t, Y):
+        at = front.square(c, 0) + QUAD * (LANES * t - front.shift)
+        found = get(panels, (at,), (QUAD * LANES,)).reshape(LANES, QUAD)
+        return put(Y, found.T[None], (t, QUAD * c, 0))
+
+    return loop(first, whole(front.shift + front.D, LANES), tile, Y)
+
+
+def block_rows(Y, t, k):
+    """The k-th four rows of the t-th block of a transposed panel."""
+    return get(Y, (t, QUAD * k, 0), (1, *TILE)).reshape(TILE)
+
+
+def columns(front: Front, Y, k, column, count=QUAD):
+    """So many columns, which lie in one block, of its k-th four rows."""
+    t, lane = front.block(column)
+    return get(Y, (t, QUAD * k, lane), (1, QUAD, count)).reshape(QUAD, count)
 
 
 def store_transposed(front: Front, panels, source, c, t, column):

@@ -20,6 +20,7 @@ from padchol.numeric.verbs.supernode import (
     SQUARE,
     Front,
     load_inverse,
+    load_panel,
     load_transposed,
     own,
     read_rows,
@@ -40,7 +41,7 @@ def rooms(names: Sequence[str], tiles: Tiles, k: int, dtype: Any) -> tuple[jax.A
     """Empty rooms, in the order in which the verbs of a routine take them."""
     W, M = tiles.W, tiles.M
     shapes = {
-        "panel": (W, W + M + 2 * LANES),
+        "panel": ((W + M) // LANES + 3, W, LANES),
         "below": (W, M + 2 * LANES),
         "inverse": (W, W),
         "pivots": (W, W + LANES),
@@ -81,7 +82,7 @@ class OnTiles:
         front, y, r = self.front, self._take(), self._take()
 
         def load(c, Y):
-            return load_transposed(front, F, Y, c, QUAD * c, QUAD * c)
+            return load_panel(front, F, Y, c)
 
         Y = loop(0, front.quads, load, self.rooms[y])
         step = lambda b, found: squares.eliminate(front, b, *found)

@@ -23,8 +23,11 @@ from padchol.symbolic.pattern import Pattern
 
 # Nested dissection here takes 5 times as long as METIS; where both can be had, it is tried up to
 # this n, where it still brings most: a third fewer flops at 3D 30^3 (experiment 17). Minimum degree
-# is left out beyond it, where METIS has found a mesh (experiment 23).
+# is left out beyond it, where METIS has found a mesh (experiment 23). Beyond it dissection is tried
+# where a factorisation of METIS's plan is predicted to take a tenth of the time of a dissection,
+# so many ns a node: 3D from 40^3 on, where it saves 36 % of the flops (36); not 2D.
 ND_BESIDE_METIS = 30_000
+ND_PER_NODE, ND_PAYS = 70_000.0, 0.1
 
 
 def adjacency(pattern: Pattern, off_diagonal: float = 1.0, diagonal: float = 0.0) -> sp.csc_array:
@@ -118,6 +121,11 @@ def dissection_suffices(n: int, widest: int) -> bool:
     random graphs larger ones, and both do better by minimum degree (tests/bench/NOTES.md, 23).
     """
     return n > ND_BESIDE_METIS and np.sqrt(n) / 2 <= widest <= n**0.75
+
+
+def dissection_pays(n: int, price: float) -> bool:
+    """Whether a dissection is worth its time beside METIS's, whose plan takes so many ns."""
+    return n > ND_BESIDE_METIS and price > ND_PAYS * ND_PER_NODE * n
 
 
 def given(perm: Any, n: int) -> np.ndarray:
