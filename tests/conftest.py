@@ -17,7 +17,9 @@ import jax
 import numpy as np
 import pytest
 
-jax.config.update("jax_num_cpu_devices", 2)  # for tests/test_devices.py; before JAX looks for any
+jax.config.update(
+    "jax_num_cpu_devices", 4
+)  # for tests of devices and shards; before JAX looks for any
 
 TESTS_A_CACHE = 60
 UNOPTIMISED = (
