@@ -107,9 +107,10 @@ def _analyze(
         for name in names:
             if not (tried and _needless(name, tried[0])):
                 tried.append(_candidate(pattern, name, model, tell))
-        if len(names) > 1 and names[0] == "metis" and "nd" not in names:
-            if ordering.dissection_pays(pattern.n, tried[0].cut(model, 1).longest):
-                tried.append(_candidate(pattern, "nd", model, tell))
+        if names == ["metis", "mmd"] and ordering.dissection_pays(
+            pattern.n, tried[0].cut(model, 1).longest
+        ):
+            tried.append(_candidate(pattern, "nd", model, tell))
         tell("fronts and bins")
         if model.levels and shards == 1:
             best = _cheapest_in_levels(tried, model)

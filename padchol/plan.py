@@ -92,6 +92,17 @@ class Plan(WithMethods):
 
         return add_diagonal(self, a, d)
 
+    def placed(self, mesh: Any = None) -> Plan:
+        """The plan of k shards on k devices, by default the first of the default backend: each has
+        its own tables. What `padchol.cholesky` does itself, at every call: do it once where a
+        compiled function gets the plan as an argument. A plan of one shard stays as it is.
+
+        mesh: a `jax.sharding.Mesh` of one axis. Raises `ValueError` where it does not fit.
+        """
+        from padchol.numeric.shards import placed
+
+        return placed(self, mesh)
+
     def factor_pattern(self) -> tuple[np.ndarray, np.ndarray]:
         """(indices, indptr): exact CSC pattern of L in the plan's order, no relaxation zeros.
 

@@ -120,6 +120,14 @@ def test_compiled_ahead_of_time(name):
 
 
 @pytest.mark.slow
+def test_shards_compile_ahead_of_time():
+    """For the four chips of a v5e 2x2."""
+    one, four = (ahead("v5e", "--shards", k, "grid2d:30")[0] for k in ("1", "4"))
+    assert four["compile_s"] > 0
+    assert four["temporary_bytes"] < one["temporary_bytes"]
+
+
+@pytest.mark.slow
 def test_few_kernels_are_launched():
     """On an H100, in one factorisation."""
     most = {"grid2d:100": 1_500, "grid2d:300": 3_000, "grid3d:30": 4_000}

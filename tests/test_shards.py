@@ -359,12 +359,18 @@ def test_more_shards_than_subtrees():
     support.check_against_dense(plan, plan.values(A))
 
 
-def test_replicated_values_are_taken_as_they_are():
+def test_a_plan_that_was_placed_before():
     A, plan, a = grid_in(2)
-    F = padchol.cholesky(plan, a)
-    here = NamedSharding(F.plan.mesh, PartitionSpec())
-    found = jax.jit(lambda a: padchol.cholesky(F.plan, a).logdet())(jax.device_put(a, here))
+    placed = plan.placed()
+    assert placed.fingerprint == plan.fingerprint
+    assert placed.placed() is placed
+    F = padchol.cholesky(placed, a)
+    assert F.plan is placed
+    here = NamedSharding(placed.mesh, PartitionSpec())
+    found = jax.jit(lambda p, a: padchol.cholesky(p, a).logdet())(placed, jax.device_put(a, here))
     np.testing.assert_array_equal(found, F.logdet())
+    one = padchol.analyze(A)
+    assert one.placed() is one
 
 
 # ---- two processes ----------------------------------------------------------------------------

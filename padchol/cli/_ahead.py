@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,9 @@ def figures(compiler: Compiler, A: sp.csc_array, order: str, factor_only: bool) 
 
     tpu = compiler.target.platform == "tpu"
     dtype = np.float32 if tpu else np.float64
-    plan = padchol.analyze(A, order=order, device="tpu" if tpu else "gpu")
+    shards = 1 if compiler.mesh is None else compiler.mesh.size
+    plan = padchol.analyze(A, order=order, device="tpu" if tpu else "gpu", shards=shards)
+    plan = replace(plan, mesh=compiler.mesh)
     a, y = plan.values(A).astype(dtype), np.ones(plan.n, dtype)
     shapes: Any = jax.tree.map(np.asarray, plan)
 

@@ -10,7 +10,11 @@ import importlib.util
 import os
 from typing import Any, NamedTuple
 
+import equinox as eqx
+
 from padchol.cli._errors import InputError
+from padchol.numeric.shards import AXIS
+from padchol.plan import Plan
 
 
 class Target(NamedTuple):
@@ -85,9 +89,9 @@ def installed(name: str) -> bool:
 
 
 class Compiler:
-    """Compiles functions for one device of a target, of which none needs to be here."""
+    """Compiles functions for one or several devices of a target, of which none needs to be here."""
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, shards: int = 1):
         self.target = target = TARGETS[name]
         if not installed(name):
             raise InputError(
@@ -99,16 +103,26 @@ class Compiler:
         from jax.experimental import topologies
 
         topology: Any = topologies.get_topology_desc(**target.topology)
-        self.place = jax.sharding.SingleDeviceSharding(topology.devices[0])
+        devices = topology.devices[:shards]
+        if len(devices) < shards:
+            raise InputError(f"expected {shards} devices; {name} is compiled for {len(devices)}")
+        self.mesh = jax.sharding.Mesh(devices, (AXIS,)) if shards > 1 else None
+        self.place = jax.sharding.SingleDeviceSharding(devices[0])
 
     def compile(self, f: Any, *args: Any) -> Any:
         """f compiled for arguments of the shapes and types of these."""
         import jax
 
-        def shape(x):
-            x = jax.typeof(x)
-            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.place)
+        def shape(x, *cut):
+            x, place = jax.typeof(x), self.place
+            if self.mesh is not None:
+                place = jax.sharding.NamedSharding(self.mesh, jax.sharding.PartitionSpec(*cut))
+            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)
 
-        traced = jax.jit(f).trace(*jax.tree.map(shape, args))
+        shapes = jax.tree.map(shape, args)
+        if self.mesh is not None:
+            tables = lambda x: [each.table for each in x if isinstance(each, Plan)]
+            shapes = eqx.tree_at(tables, shapes, [shape(x, AXIS) for x in tables(args)])
+        traced = jax.jit(f).trace(*shapes)
         lowered = traced.lower(lowering_platforms=(self.target.platform,))
         return lowered.compile(compiler_options=self.target.options)

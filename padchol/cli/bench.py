@@ -45,6 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="measure on this device (default: JAX's)",
     )
+    parser.add_argument(
+        "--shards",
+        type=int,
+        default=1,
+        metavar="K",
+        help="compare one factorisation over K devices with one device; with --for v5e, compile "
+        "for K devices",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object per matrix")
 
 
@@ -209,7 +217,7 @@ def _ahead(args: argparse.Namespace) -> Callable:
     """The figures of a matrix on a device that is not here."""
     from padchol.cli._ahead import figures
 
-    compiler = Compiler(args.target)
+    compiler = Compiler(args.target, args.shards)
     return lambda A: figures(compiler, A, args.order, args.factor_only)
 
 
@@ -218,6 +226,11 @@ def _here(args: argparse.Namespace) -> Callable:
     import jax
 
     jax.config.update("jax_enable_x64", True)
+    if args.shards > 1:
+        from padchol.cli import _shards
+
+        _shards.prepare(args.shards)
+        return lambda A: _shards.figures(A, args.order, args.seconds, args.shards)
     if args.device != "auto":
         try:
             jax.config.update("jax_default_device", jax.devices(args.device)[0])

@@ -49,14 +49,21 @@ def mesh_of(plan: Plan, mesh: Any) -> Mesh | None:
 
 
 def placed(plan: Plan, mesh: Any = None) -> Plan:
-    """The plan on these devices, each with its own row of the table."""
-    mesh = mesh_of(plan, mesh)
-    if mesh is None or (mesh == plan.mesh and isinstance(plan.table, jax.Array)):
+    """The plan on these devices: each has its own row of the table, and all else."""
+    if mesh is None and plan.mesh is not None:
         return plan
-    rows = NamedSharding(mesh, PartitionSpec(AXIS))
-    traced = isinstance(plan.table, jax.core.Tracer)
-    put = lax.with_sharding_constraint if traced else jax.device_put
-    return replace(plan, table=put(plan.table, rows), mesh=mesh)
+    mesh = mesh_of(plan, mesh)
+    if mesh is None:
+        return plan
+    rows, everywhere = (
+        NamedSharding(mesh, spec) for spec in (PartitionSpec(AXIS), PartitionSpec())
+    )
+    if isinstance(plan.table, jax.core.Tracer):
+        table = lax.with_sharding_constraint(plan.table, rows)
+    else:
+        table = jax.device_put(plan.table, rows)
+        plan = jax.device_put(replace(plan, table=None), everywhere)
+    return replace(plan, table=table, mesh=mesh)
 
 
 @dataclass(frozen=True)
