@@ -19,6 +19,7 @@ SLOW = (
     "07_latent_gaussian",
     "08_pymc",
     "09_splines",
+    "10_many_devices",
 )
 LARGEST = 300_000  # bytes, outputs included
 

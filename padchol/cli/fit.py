@@ -18,7 +18,7 @@ import numpy as np
 
 from padchol.cli import peers
 from padchol.cli.bench import read as read_matrix
-from padchol.symbolic.costs import KERNELS, CostModel, front_flops, moved_entries
+from padchol.symbolic.costs import KERNELS, CostModel, front_flops, moved_entries, wide
 from padchol.symbolic.layout import QUAD
 from padchol.symbolic.unfold import front_records
 
@@ -42,7 +42,9 @@ def one_by_one(plan) -> list[float]:
     records = front_records(plan.layout, plan.table).astype(float)
     w = QUAD * records[:, 2]
     m = records[:, 1] - w
-    return [1, w.size, (w * (w + m)).sum(), (m * m).sum(), front_flops(w, m).sum()]
+    flops, share = front_flops(w, m), wide(w)
+    by_rate = ((flops * (1 - share)).sum(), (flops * share).sum())
+    return [1, w.size, (w * (w + m)).sum(), (m * m).sum(), *by_rate]
 
 
 def in_levels(plan) -> list[float]:
@@ -60,7 +62,14 @@ def in_levels(plan) -> list[float]:
 
 
 ONE_BY_ONE = Engine(
-    ("per_call", "per_tiled_front", "per_tiled_entry", "per_tiled_moved", "tiled_flops"),
+    (
+        "per_call",
+        "per_tiled_front",
+        "per_tiled_entry",
+        "per_tiled_moved",
+        "tiled_flops",
+        "wide_flops",
+    ),
     one_by_one,
     # dearer and cheaper fronts, dearer and cheaper memory, dearer and cheaper arithmetic
     (
@@ -68,8 +77,8 @@ ONE_BY_ONE = Engine(
         {"per_tiled_front": 10.0},
         {"per_tiled_front": 0.1},
         {"per_tiled_entry": 4.0, "per_tiled_moved": 0.25},
-        {"tiled_flops": 0.2},
-        {"tiled_flops": 5.0, "per_tiled_moved": 4.0},
+        {"tiled_flops": 0.2, "wide_flops": 0.2},
+        {"tiled_flops": 5.0, "wide_flops": 5.0, "per_tiled_moved": 4.0},
     ),
 )
 IN_LEVELS = Engine(
@@ -86,7 +95,8 @@ IN_LEVELS = Engine(
         {"widest": 0.125},
     ),
 )
-RATES = ("tiled_flops", "bytes", "batched_flops")  # of which a model holds so much in a nanosecond
+# Of which a model holds so much in a nanosecond.
+RATES = ("tiled_flops", "wide_flops", "bytes", "batched_flops")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

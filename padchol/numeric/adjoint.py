@@ -34,7 +34,11 @@ def less_outer(v: Verbs) -> None:
 
 
 ADJOINT = Routine(
-    adjoint, False, "panel", ("panel",), rooms=("inverse", "below", "below", "update", "pivots")
+    adjoint,
+    False,
+    "panel",
+    ("panel",),
+    rooms=("inverse", "below", "below", "update", "column", "pivots"),
 )
 OUTER = Routine(
     less_outer, False, "panel", ("pivots", "pivots", "rows"), rooms=("rows below",), alone=True

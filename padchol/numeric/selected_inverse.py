@@ -30,7 +30,7 @@ def inverse(v: Verbs) -> None:
     v.store_panel(v.gram_less_product(R, G_t, Z21_t), Z21_t)
 
 
-INVERSE = Routine(inverse, False, "panel", rooms=("inverse", "below", "update", "below"))
+INVERSE = Routine(inverse, False, "panel", rooms=("inverse", "below", "update", "below", "column"))
 
 
 def _gradient(plan: Plan, a: Array, panels: Panels | None, vectors: Sequence, out: int) -> Array:

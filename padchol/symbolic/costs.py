@@ -17,6 +17,7 @@ from padchol.symbolic.layout import rounded
 # Padded sizes a supernode may have on an accelerator: whole runs of 8, in steps that grow.
 SIZES = np.r_[0:64:8, 64:128:16, 128:256:32, 256:512:64, 512:1024:128, 1024:2048:256]
 LARGE = 512  # step beyond the list
+HALF_WAY = 64  # pivots of a supernode on tiles, between the prices of few and of many (36)
 
 
 def padded(size: np.ndarray | int) -> np.ndarray:
@@ -34,6 +35,11 @@ def padded_shape(w: np.ndarray | int, m: np.ndarray | int) -> tuple[np.ndarray, 
 def front_flops(W: np.ndarray, M: np.ndarray) -> np.ndarray:
     """Flops of one supernode as they are done: both triangles, and the inverse of the pivots."""
     return 2 * W**3 + 2 * W * W * M + 2 * W * M * M
+
+
+def wide(w: np.ndarray) -> np.ndarray:
+    """How near a supernode on tiles comes to the rate of a wide one: 0 to 1."""
+    return w / (w + HALF_WAY)
 
 
 def moved_entries(W: np.ndarray, M: np.ndarray) -> np.ndarray:
@@ -54,7 +60,8 @@ class CostModel:
     per_tiled_front: float = 300.0  # its tables and loops, in a factorisation and a gradient (21)
     per_tiled_entry: float = 2.0  # each of the w (w + m) entries of a panel: in, out, and in solves
     per_tiled_moved: float = 1.4  # each of the m^2 entries of an update, of which half are moved
-    tiled_flops: float = 10.0  # per ns
+    tiled_flops: float = 10.0  # per ns, of a supernode of few pivots
+    wide_flops: float = 40.0  # per ns, of one of many: see `wide` (36)
     per_launch: float = 4_000.0  # of a kernel; 3 to 5 us on an H100
     per_place: float = 200.0  # one supernode of a batch, whatever its size
     bytes: float = 1_500.0  # per ns; half of what an H100 SXM has: 3,350
@@ -115,7 +122,8 @@ class CostModel:
         """Supernodes as a CPU takes them: in whole quads, one by one, each with its move."""
         w, m = (rounded(np.asarray(x, float)) for x in (w, m))
         entries = self.per_tiled_entry * w * (w + m) + self.per_tiled_moved * m * m
-        return self.per_tiled_front + entries + front_flops(w, m) / self.tiled_flops
+        flops = (1 - wide(w)) / self.tiled_flops + wide(w) / self.wide_flops
+        return self.per_tiled_front + entries + front_flops(w, m) * flops
 
     def front_prices(self, w: np.ndarray, m: np.ndarray) -> np.ndarray:
         """Supernodes of w pivots and m rows by themselves, in the form that the plan is for."""

@@ -163,19 +163,26 @@ def times_inverse(front: Front, b, columns, R, G):
     return loop(0, whole(columns, LANES), tile, G)
 
 
-def times_symmetric(front: Front, b, G, Z22, Z, keep: bool):
-    """Block row b of Z - G Z22, or of -G Z22."""
+def pack(front: Front, Z22, t, column):
+    """The t-th LANES columns of a symmetric matrix, one row behind the other in memory: they are
+    read once for every four pivots."""
 
-    def tile(t, Z):
-        def block(k, acc):
-            G_k = get(G, (QUAD * b, QUAD * k), SQUARE).T
-            return acc - t_product(G_k, get(Z22, (QUAD * k, QUAD + LANES * t), TILE))
+    def rows(k, column):
+        return put(column, get(Z22, (QUAD * k, QUAD + LANES * t), TILE), (QUAD * k, 0))
 
-        at = (QUAD * b, LANES * t)
-        start = get(Z, at, TILE) if keep else jnp.zeros(TILE, Z.dtype)
-        return put(Z, loop(0, front.below, block, start), at)
+    return loop(0, front.below, rows, column)
 
-    return loop(0, whole(front.m, LANES), tile, Z)
+
+def times_symmetric(front: Front, b, t, G, Z22, first, Z, keep: bool):
+    """Tile (b, t) of Z - G Z22, or of -G Z22; first: where the columns of that tile are in Z22."""
+
+    def block(k, acc):
+        G_k = get(G, (QUAD * b, QUAD * k), SQUARE).T
+        return acc - t_product(G_k, get(Z22, (QUAD * k, first), TILE))
+
+    at = (QUAD * b, LANES * t)
+    start = get(Z, at, TILE) if keep else jnp.zeros(TILE, Z.dtype)
+    return put(Z, loop(0, front.below, block, start), at)
 
 
 def substitute(L, b):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from padchol.numeric.verbs import squares
 from padchol.numeric.verbs.extend_add import empty_update, hand_up, mirrored, read_below
@@ -29,6 +30,8 @@ from padchol.numeric.verbs.supernode import (
 )
 from padchol.symbolic.layout import BAND, LANES, QUAD, Tiles
 
+PACKED = 4  # pivots, by fours, from which on packing pays (36)
+
 
 class Matrix(NamedTuple):
     """A room, and how many of its columns are at work."""
@@ -45,6 +48,7 @@ def rooms(names: Sequence[str], tiles: Tiles, k: int, dtype: Any) -> tuple[jax.A
         "below": (W, M + 2 * LANES),
         "inverse": (W, W),
         "pivots": (W, W + LANES),
+        "column": (M + QUAD, LANES),
         "rows": (W, k),
         "rows below": (M + QUAD, k),
     }
@@ -202,9 +206,31 @@ class OnTiles:
         return self._less(B, G, V, True)
 
     def _less(self, B: Matrix, G: Matrix, V: int, keep: bool) -> Matrix:
-        front, left, right = self.front, self.rooms[G.room], self.rooms[V]
-        step = lambda b, B_: squares.times_symmetric(front, b, left, right, B_, keep=keep)
-        self._fill(B.room, front.quads, step)
+        """Of few pivots block row by block row; of more by columns of V, which are packed first."""
+        front, room = self.front, self._take()
+        left, right, tiles = self.rooms[G.room], self.rooms[V], whole(self.front.m, LANES)
+        few = (front.quads < PACKED).astype(np.int32)
+
+        def row(b, B_):
+            def tile(t, B_):
+                first = QUAD + LANES * t
+                return squares.times_symmetric(front, b, t, left, right, first, B_, keep)
+
+            return loop(0, tiles, tile, B_)
+
+        def columns(t, carry):
+            B_, column = carry
+            column = squares.pack(front, right, t, column)
+
+            def tile(b, B_):
+                return squares.times_symmetric(front, b, t, left, column, 0, B_, keep)
+
+            return loop(0, front.quads, tile, B_), column
+
+        self._fill(B.room, few * front.quads, row)
+        start = (self.rooms[B.room], self.rooms[room])
+        found = loop(0, (1 - few) * tiles, columns, start)
+        self.rooms[B.room], self.rooms[room] = found
         return B
 
     def gram_less_product(self, R: Matrix, G: Matrix, Z: Matrix) -> Callable:
