@@ -31,6 +31,7 @@ def save(plan: Plan, path: Any) -> None:
     facts = {
         "format": FORMAT,
         "layout": asdict(plan.layout),
+        "nnz": plan.nnz,
         "fingerprint": plan.fingerprint,
         "facts": plan.stats,
     }
@@ -112,7 +113,7 @@ def _read(path: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
                 f"expected a plan of format {FORMAT}; {path} has format {facts['format']}: "
                 "analyse the pattern again"
             )
-        _check_sizes(path, stored, _layout(facts["layout"]))
+        _check_sizes(path, stored, _layout(facts["layout"]), facts["nnz"])
         return {name: _array(stored, name) for name in ARRAYS}, facts
 
 
@@ -121,9 +122,8 @@ def _array(stored: zipfile.ZipFile, name: str) -> np.ndarray:
         return np.lib.format.read_array(member, allow_pickle=False)
 
 
-def _check_sizes(path: Any, stored: zipfile.ZipFile, layout: Layout) -> None:
+def _check_sizes(path: Any, stored: zipfile.ZipFile, layout: Layout, nnz: int) -> None:
     """Refuse a file whose arrays are not those of its layout, by the sizes it gives of them."""
-    nnz = layout.storage.value.size
     lengths = {"perm": layout.n, "rows": nnz, "cols": nnz, "copy_places": nnz}
     expected: dict[str, tuple[int, ...]] = {name: (size,) for name, size in lengths.items()}
     end = max(s.start + s.size for s in _all_sections(layout))
@@ -171,8 +171,9 @@ def _layout(stored: dict[str, Any]) -> Layout:
     else:
         tables = Tiles(**_sections(tables))
     storage = {**stored["storage"]}
-    top = tuple(storage.pop("top"))
-    storage = Storage(top=top, **_sections(storage))
+    top, which = (tuple(storage.pop(name)) for name in ("top", "which"))
+    which = tuple(Section(*each) for each in which)
+    storage = Storage(top=top, which=which, **_sections(storage))
     return Layout(stored["n"], stored["shards"], storage, tables)
 
 

@@ -46,41 +46,41 @@ def to_panels(plan: Plan, a: Float[Array, " nnz"], pivots: float = 0) -> Float[A
             padded = _put(plan, padded, unit, pivots)
         else:  # filled up with zeros: trash
             padded = padded.at[unit].set(pivots, mode="promise_in_bounds")
-    return _put(plan, padded, section(plan.table, plan.layout.storage.value), a)
+    return _spread(plan, padded, plan.layout.storage.value, ENTRY, a)
 
 
 def from_panels(plan: Plan, panels: Float[Array, " panels"]) -> Float[Array, " nnz"]:
     """The entries of the panel storage at the canonical positions: the adjoint of `to_panels`."""
-    return _take(plan, panels, section(plan.table, plan.layout.storage.value), 0)
+    return _collect(plan, panels, plan.layout.storage.value, ENTRY)
 
 
 def from_diagonal(plan: Plan, panels: Float[Array, " panels"]) -> Float[Array, " n"]:
     """The diagonal of what the panel storage holds, in the plan's order."""
-    return _take(plan, panels, section(plan.table, plan.layout.storage.diagonal), 0)
+    return _collect(plan, panels, plan.layout.storage.diagonal, PIVOT, 0)
 
 
 def to_diagonal(plan: Plan, d: Float[Array, " n"]) -> Float[Array, " panels"]:
     """The panel storage with this diagonal, zero elsewhere."""
     empty = jnp.zeros(plan.layout.storage.panels, d.dtype)
-    return _put(plan, empty, section(plan.table, plan.layout.storage.diagonal), d)
+    return _spread(plan, empty, plan.layout.storage.diagonal, PIVOT, d)
 
 
 def to_pivots(plan: Plan, v: Float[Array, "n k"], users: bool = False) -> Float[Array, "rows k"]:
     """A vector in the plan's order, or the user's, in the pivot storage."""
     empty = jnp.zeros((plan.layout.storage.pivots, v.shape[1]), v.dtype)
-    return _put(plan, empty, _locations(plan, users), v)
+    return _spread(plan, empty, *_locations(plan, users), v)
 
 
 def from_pivots(
     plan: Plan, stored: Float[Array, "rows k"], users: bool = False
 ) -> Float[Array, "n k"]:
     """The inverse of `to_pivots`."""
-    return _take(plan, stored, _locations(plan, users), 1)
+    return _collect(plan, stored, *_locations(plan, users))
 
 
-def _locations(plan: Plan, users: bool) -> Int[Array, " n"]:
+def _locations(plan: Plan, users: bool) -> tuple[Section, int]:
     storage = plan.layout.storage
-    return section(plan.table, storage.user if users else storage.location)
+    return (storage.user, UNKNOWN) if users else (storage.location, PIVOT)
 
 
 def permute(plan: Plan, b: Float[Array, "n k"]) -> Float[Array, "n k"]:
@@ -96,23 +96,36 @@ def unpermute(plan: Plan, b: Float[Array, "n k"]) -> Float[Array, "n k"]:
 _UNIQUE: Any = {"mode": "promise_in_bounds", "unique_indices": True}  # proved by symbolic.tables
 
 
-def _take(plan: Plan, stored: Array, at: Array, which: int) -> Array:
-    """What a storage, of panels (0) or pivots (1), holds at distinct addresses; of shards, summed
-    over what each has of it, where the top counts once."""
+def _collect(plan: Plan, stored: Array, places: Section, kind: int, node: int | None = None):
+    """What a storage holds at the places of all pivots, unknowns or values (kind); of shards,
+    summed over what each has of it, where the top counts once."""
+    at, storage = section(plan.table, places), plan.layout.storage
     if plan.layout.shards == 1:
         return stored.at[at].get(**_UNIQUE)
-    mine = (at < plan.layout.storage.top[which]) | (shard(plan) == 0)
-    at = jnp.where(mine, at, INT32_MAX)
-    return lax.psum(stored.at[at].get(mode="fill", fill_value=0), plan.mesh.axis_names)
+    top = storage.top[node if node is not None else (kind != ENTRY)]
+    found = stored.at[at].get(mode="fill", fill_value=0)
+    mine = (at < top) | (lax.axis_index(plan.mesh.axis_names) == 0)
+    found = jnp.where(mine.reshape(-1, *[1] * (found.ndim - 1)), found, 0)
+    size = plan.nnz if kind == ENTRY else plan.n
+    whole = jnp.zeros((size, *found.shape[1:]), found.dtype)
+    number = section(plan.table, storage.which[kind])
+    return lax.psum(whole.at[number].set(found, mode="drop"), plan.mesh.axis_names)
 
 
-def shard(plan: Plan) -> Array:
-    """Which of the shards this device has."""
-    return lax.axis_index(plan.mesh.axis_names)
+def _spread(plan: Plan, target: Array, places: Section, kind: int, values: Array) -> Array:
+    """The inverse: of shards, each what it has, the top all of them."""
+    at = section(plan.table, places)
+    if plan.layout.shards == 1:
+        return _put(plan, target, at, values)
+    number = section(plan.table, plan.layout.storage.which[kind])
+    return _put(plan, target, at, values.at[number].get(mode="fill", fill_value=0))
+
+
+PIVOT, UNKNOWN, ENTRY = range(3)  # what a number of `Storage.which` counts
 
 
 def _put(plan: Plan, target: Array, at: Array, values: Any) -> Array:
-    """`values` at distinct addresses; of shards, each what belongs to it, and to the top."""
+    """`values` at distinct addresses."""
     if plan.layout.shards > 1 and not plan.layout.in_levels:
         return target.at[at].set(values, mode="drop")
     if not plan.layout.in_levels or not at.size:

@@ -41,8 +41,9 @@ class Section(NamedTuple):
 class Storage:
     """The two storages, and where the user's numbers are in them.
 
-    Of a plan in shards every table is there once for each of them, with places beyond every storage
-    for what belongs to another.
+    Of a plan in shards every table is there once for each of them, and holds the places of what the
+    shard has: its own columns, those of the top, and entries in them; `which` says what these are.
+    They are filled up with places beyond every storage, and numbers beyond n and nnz.
 
     panels    length of the panel storage
     pivots    rows of the pivot storage
@@ -52,6 +53,7 @@ class Storage:
     diagonal  (n,): place of pivot t in the panel storage
     value     (nnz,): place of each canonical value in the panel storage
     unit      places of padded pivots, which are 1
+    which     of several shards: the plan's pivots, the user's unknowns, canonical values
     """
 
     panels: int
@@ -62,6 +64,7 @@ class Storage:
     diagonal: Section
     value: Section
     unit: Section
+    which: tuple[Section, ...] = ()
 
 
 @dataclass(frozen=True)

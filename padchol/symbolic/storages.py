@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from padchol.symbolic.layout import INT32_MAX, Storage, Writer
+from padchol.symbolic.layout import INT32_MAX, Section, Storage, Writer
 from padchol.symbolic.shards import Part
 
 
@@ -47,27 +47,50 @@ def write(
     row.
     """
     (panels, pivots), (low, last) = sizes, bounds
-    location, user, diagonal, value = [], [], [], []
-    beyond = INT32_MAX if len(parts) > 1 else 0
-    for part, own in zip(parts, places, strict=True):
-        n, at = order.perm.size, order.position[part.columns]
-        for found, size, where, what in (
-            (location, n, at, own.row),
-            (user, n, order.perm[at], own.row),
-            (diagonal, n, at, own.diagonal),
-            (value, order.i.size, part.entries, own.value),
-        ):
-            table = np.full(size, beyond)
-            table[where] = what
-            found.append(table)
-    last, end = (beyond or x for x in (last, panels - 1))
+    n, nnz = order.perm.size, order.i.size
+    position = [order.position[part.columns] for part in parts]
+    unknown = [order.perm[at] for at in position]
+    entries = [part.entries for part in parts]
+    row, diagonal, value = ([getattr(own, name) for own in places] for name in Places._fields[:3])
+    which: tuple[Section, ...] = ()
+    if len(parts) == 1:
+        row, users, diagonal = (
+            [_scattered(x[0], at[0])]
+            for x, at in ((row, position), (row, unknown), (diagonal, position))
+        )
+        location = writer.add(row, low, last, "location")
+        user = writer.add(users, low, last, "location of the user's unknowns")
+    else:
+        last = INT32_MAX
+        row, diagonal, value = (_filled(x, INT32_MAX) for x in (row, diagonal, value))
+        position, unknown = _filled(position, n), _filled(unknown, n)
+        which = tuple(
+            writer.add(x, 0, size, "numbers")
+            for x, size in ((position, n), (unknown, n), (_filled(entries, nnz), nnz))
+        )
+        location = user = writer.add(row, low, last, "location")
+    end = panels - 1 if len(parts) == 1 else INT32_MAX
     return Storage(
         panels,
         pivots,
         top,
-        writer.add(location, low, last, "location"),
-        writer.add(user, low, last, "location of the user's unknowns"),
+        location,
+        user,
         writer.add(diagonal, low, end, "diagonal"),
         writer.add(value, low, end, "value"),
         writer.add([own.unit for own in places], 0, end, "unit"),
+        which,
     )
+
+
+def _scattered(values: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """What is at each place of a permutation."""
+    found = np.empty_like(values)
+    found[at] = values
+    return found
+
+
+def _filled(tables: Sequence[np.ndarray], with_: int) -> list[np.ndarray]:
+    """All of one length."""
+    size = max(map(len, tables))
+    return [np.append(x, np.full(size - len(x), with_)) for x in tables]

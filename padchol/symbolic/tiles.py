@@ -32,8 +32,8 @@ from padchol.symbolic.storages import Order, Places, write
 from padchol.symbolic.supernodes import Supernodes, ramp
 
 # Sizes for every doubling: of the panel storage, which is filled with zeros in every call, and of
-# all else.
-FINE, COARSE = 4, 2
+# all else; of the panel storage of a shard, whose memory counts more than programs that are shared.
+FINE, COARSE, FINEST = 4, 2, 16
 MARGIN = QUAD * LANES  # before the first panel and behind the last: whole tiles are read
 
 
@@ -106,7 +106,8 @@ def build(writer: Writer, parts: Sequence[Part], order: Order) -> tuple[Storage,
     found = [_contents(part, own) for part, own in zip(parts, where, strict=True)]
     S, n = parts[0].nodes.parent.size, order.perm.size
     fronts = capacity(S, COARSE)
-    panels = capacity(max(own.panel_end for own in where), FINE)
+    steps = FINE if len(parts) == 1 else FINEST
+    panels = capacity(max(own.panel_end for own in where), steps)
     columns = max(part.columns.size for part in parts)
     gap = max(own.pivot_end for own in where) - min(own.pivot_end for own in where)
     pivots = 1 + (n if len(parts) == 1 else capacity(columns + gap, COARSE)) + (QUAD - 1) * fronts

@@ -30,10 +30,24 @@ def front_records(layout: Layout, table: np.ndarray) -> np.ndarray:
 def positions(layout: Layout, table: np.ndarray) -> np.ndarray:
     """Plan position of each row of the pivot storage, and of what is behind it; n where none is."""
     position = np.full(layout.storage.pivots + 1, layout.n)
-    location = read(table, layout.storage.location)
-    mine = np.flatnonzero(location < position.size)
-    position[location[mine]] = mine
+    location, number = read(table, layout.storage.location), np.arange(layout.n)
+    if layout.shards > 1:
+        number = read(table, layout.storage.which[0])
+        location = location[number < layout.n]
+    position[location] = number[number < layout.n]
     return position
+
+
+def shard_of(layout: Layout, table: np.ndarray) -> np.ndarray:
+    """(n,): the shard of each of the user's unknowns; of the top, how many shards there are."""
+    found = np.full(layout.n, layout.shards)
+    if layout.shards == 1:
+        return 0 * found
+    for shard, one in enumerate(of_shards(layout, table)):
+        unknown = read(one, layout.storage.which[1])
+        own = read(one, layout.storage.location) < layout.storage.top[1]
+        found[unknown[own]] = shard
+    return found
 
 
 def stage_rows(layout: Layout, table: np.ndarray) -> list[np.ndarray]:
