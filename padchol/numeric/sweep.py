@@ -105,7 +105,10 @@ def _on_tiles(routine: Routine, layout: Layout, k: int, bounded: bool) -> Callab
     tiles, width = layout.tiles, min(k, COLUMNS)
 
     def fronts(table, storage, *leaves):
-        leaves, bounds = (leaves[:-1], leaves[-1]) if bounded else (leaves, (0, tiles.fronts))
+        first, last = 0, tiles.fronts
+        if bounded:
+            *leaves, bounds = leaves
+            first, last = bounds[0], bounds[1]
 
         def columns(group, storage):
             def one(f, carry):
@@ -116,7 +119,7 @@ def _on_tiles(routine: Routine, layout: Layout, k: int, bounded: bool) -> Callab
                 return v.storage, tuple(v.rooms)
 
             work = rooms(routine.rooms, tiles, width, storage.dtype)
-            return loop(*bounds, one, (storage, work))[0]
+            return loop(first, last, one, (storage, work))[0]
 
         return loop(0, k // width, columns, storage)
 

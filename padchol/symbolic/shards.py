@@ -170,5 +170,5 @@ def _part(
     first, row_ptr = (np.append(0, np.cumsum(x)) for x in (width, with_empty(below, 0)))
     parent = with_empty(number[nodes.parent[s]], -1)
     entries = np.flatnonzero(column[k] >= 0)
-    here = Supernodes(*(x.astype(np.int64) for x in (first, parent, row_ptr)), rows)
+    here = Supernodes(first.astype(int), parent.astype(int), row_ptr.astype(int), rows)
     return Part(here, before, columns, entries, column[i[entries]], column[k[entries]])
