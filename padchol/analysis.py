@@ -172,7 +172,7 @@ class _Candidate(NamedTuple):
 
     def cut(self, model: CostModel, shards: int) -> Cut:
         """The tree of its fronts for so many shards, by predicted nanoseconds of each front."""
-        prices = model.front_prices(self.relaxed.width, self.relaxed.below)
+        prices = model.predicted(self.relaxed.width, self.relaxed.below)
         return cut(self.relaxed.parent, prices, shards)
 
 

@@ -235,7 +235,7 @@ def test_the_cheapest_ordering_is_found(S):
     costs = [schedule([(c.relaxed, c.relaxed.parent.size)], model).cost for c in candidates]
     assert costs[candidates.index(best)] == min(costs)
     best = analysis._cheapest(candidates, CostModel(), 1)
-    prices = [model.tiled(c.relaxed.width, c.relaxed.below).sum() for c in candidates]
+    prices = [CostModel().predicted(c.relaxed.width, c.relaxed.below).sum() for c in candidates]
     entries = [c.nnz_L for c in candidates]
     found = names.index(best.name)
     assert prices[found] <= analysis.ALIKE_COST * min(prices)

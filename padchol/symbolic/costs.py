@@ -39,7 +39,7 @@ def front_flops(W: np.ndarray, M: np.ndarray) -> np.ndarray:
 
 def wide(w: np.ndarray) -> np.ndarray:
     """How near a supernode on tiles comes to the rate of a wide one: 0 to 1."""
-    return w / (w + HALF_WAY)
+    return np.asarray(w, float) / (np.asarray(w) + HALF_WAY)
 
 
 def moved_entries(W: np.ndarray, M: np.ndarray) -> np.ndarray:
@@ -119,11 +119,20 @@ class CostModel:
         return self.per_place + self.batch * (moved + front_flops(W, M) / self.batched_flops)
 
     def tiled(self, w: np.ndarray, m: np.ndarray) -> np.ndarray:
-        """Supernodes as a CPU takes them: in whole quads, one by one, each with its move."""
+        """Supernodes as a CPU takes them: in whole quads, one by one, each with its move. By these
+        supernodes are merged: with the rate of wide ones, which is what they take, too many are,
+        and 100^2 takes 5 % longer (36)."""
+        return self._tiled(w, m, 0.0)
+
+    def _tiled(self, w: np.ndarray, m: np.ndarray, share: np.ndarray | float) -> np.ndarray:
         w, m = (rounded(np.asarray(x, float)) for x in (w, m))
         entries = self.per_tiled_entry * w * (w + m) + self.per_tiled_moved * m * m
-        flops = (1 - wide(w)) / self.tiled_flops + wide(w) / self.wide_flops
+        flops = (1 - share) / self.tiled_flops + share / self.wide_flops
         return self.per_tiled_front + entries + front_flops(w, m) * flops
+
+    def predicted(self, w: np.ndarray, m: np.ndarray) -> np.ndarray:
+        """What supernodes of w pivots and m rows take by themselves."""
+        return self.front_prices(w, m) if self.levels else self._tiled(w, m, wide(w))
 
     def front_prices(self, w: np.ndarray, m: np.ndarray) -> np.ndarray:
         """Supernodes of w pivots and m rows by themselves, in the form that the plan is for."""
