@@ -24,7 +24,6 @@ from padchol.symbolic import shards as cutting
 from padchol.symbolic.exact import exact_supernodes
 from padchol.symbolic.supernodes import renumbered
 
-COUNTS = [2, 3]
 NAMES = ["grid2", "forest", "arrow_last", "dense", "disconnected", "diagonal", "empty"]
 COLLECTIVES = re.compile(
     r"= \S+ (all-gather|all-reduce|all-to-all|collective-permute)(?:-start)?\("
@@ -127,7 +126,7 @@ def test_parts_are_the_whole(S, shards):
 # ---- numbers ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shards", COUNTS)
+@pytest.mark.parametrize("shards", [2, pytest.param(3, marks=pytest.mark.slow)])
 @support.both_engines
 @pytest.mark.parametrize("name", NAMES)
 def test_every_output(name, device, shards):

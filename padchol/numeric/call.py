@@ -21,16 +21,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jax.sharding import NamedSharding, PartitionSpec
 
 from padchol.numeric.devices import alike, knows_devices, lowering, results
+from padchol.numeric.shards import kept_apart, on_shards
 from padchol.plan import Plan
 
 MEANT_FOR_CPU = (
@@ -97,23 +96,7 @@ class Call:
 
     def bind(self, plan: Plan, *arrays: jax.Array) -> Sequence[jax.Array]:
         found = call_p.bind(*jax.tree.leaves(plan), *alike(*arrays), what=self)
-        return found if plan.mesh is None else self.placed(plan, found)
-
-    def placed(self, plan: Plan, found: Sequence[jax.Array]) -> Sequence[jax.Array]:
-        """Results where they are: it tells JAX which devices the program is for."""
-        shardings = [NamedSharding(plan.mesh, spec) for spec in self.specs(plan, found)]
-        return [lax.with_sharding_constraint(*each) for each in zip(found, shardings, strict=True)]
-
-    def specs(self, plan: Plan, found: Sequence) -> list[PartitionSpec]:
-        """Over which axes of the plan's mesh results are cut."""
-        return [self._spec(plan, x.ndim, i in self.computation.gives) for i, x in enumerate(found)]
-
-    def array_specs(self, plan: Plan, arrays: Sequence) -> list[PartitionSpec]:
-        """The same of the arrays."""
-        return [self._spec(plan, x.ndim, i in self.computation.takes) for i, x in enumerate(arrays)]
-
-    def _spec(self, plan: Plan, ndim: int, cut: bool) -> PartitionSpec:
-        return PartitionSpec(*[None] * (ndim - 2), plan.mesh.axis_names) if cut else PartitionSpec()
+        return found if plan.mesh is None else kept_apart(plan, found, self.computation.gives)
 
     def axes(self, i: int) -> list[int]:
         """The batch axes of one array."""
@@ -141,32 +124,15 @@ def constant(computation: Computation, plan: Plan, *arrays: jax.Array) -> Sequen
 
 def _compute(*operands, what: Call):
     plan, arrays = what.split(operands)
-    if plan.mesh is not None:
-        return _on_shards(plan, arrays, what)
-    return _computed(plan, arrays, what)
+    if plan.mesh is None:
+        return _computed(what, plan, *arrays)
+    f, shapes = functools.partial(_computed, what), _shapes(operands, what)
+    return on_shards(f, plan, arrays, what.computation.takes, what.computation.gives, shapes)
 
 
-def _computed(plan: Plan, arrays: Sequence, what: Call):
+def _computed(what: Call, plan: Plan, *arrays: jax.Array):
     f = functools.partial(what.computation.compute, plan)
     return over_axes(f, what.has, not plan.layout.in_levels)(*arrays)
-
-
-def _on_shards(plan: Plan, arrays: Sequence, what: Call):
-    """On the devices of the plan's mesh, each with its own row of the table and of panels."""
-    what_is = what.computation
-
-    def own(plan, *arrays):
-        rows = [x[..., 0, :] if i in what_is.takes else x for i, x in enumerate(arrays)]
-        found = _computed(eqx.tree_at(lambda p: p.table, plan, plan.table[0]), rows, what)
-        return [x[..., None, :] if i in what_is.gives else x for i, x in enumerate(found)]
-
-    everywhere = jax.tree.map(lambda _: PartitionSpec(), plan)
-    table = PartitionSpec(plan.mesh.axis_names)
-    plans = eqx.tree_at(lambda p: p.table, everywhere, table)
-    arrays_in = what.array_specs(plan, arrays)
-    shapes = _shapes([*jax.tree.leaves(plan), *arrays], what)
-    specs = {"in_specs": (plans, *arrays_in), "out_specs": what.specs(plan, shapes)}
-    return jax.shard_map(own, mesh=plan.mesh, **specs, check_vma=False)(plan, *arrays)
 
 
 def over_axes(f: Callable, has: Sequence[Sequence[bool]], one_by_one: bool) -> Callable:

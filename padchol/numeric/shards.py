@@ -10,9 +10,11 @@ result is summed over what each device has of it. See `symbolic.shards` for the 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -64,6 +66,39 @@ def placed(plan: Plan, mesh: Any = None) -> Plan:
         table = jax.device_put(plan.table, rows)
         plan = jax.device_put(replace(plan, table=None), everywhere)
     return replace(plan, table=table, mesh=mesh)
+
+
+def on_shards(
+    f: Callable, plan: Plan, arrays: Sequence, takes: Sequence, gives: Sequence, shapes: Sequence
+) -> Sequence[jax.Array]:
+    """f(plan, *arrays) on every device of the plan's mesh, with its own row of the table.
+
+    takes, gives: which arrays, and which results, of these shapes, are panel storages: in f a row.
+    """
+
+    def own(plan, *arrays):
+        rows = [x[..., 0, :] if i in takes else x for i, x in enumerate(arrays)]
+        found = f(eqx.tree_at(lambda p: p.table, plan, plan.table[0]), *rows)
+        return [x[..., None, :] if i in gives else x for i, x in enumerate(found)]
+
+    everywhere = jax.tree.map(lambda _: PartitionSpec(), plan)
+    plans = eqx.tree_at(lambda p: p.table, everywhere, PartitionSpec(AXIS))
+    specs = {"in_specs": (plans, *_specs(arrays, takes)), "out_specs": _specs(shapes, gives)}
+    return jax.shard_map(own, mesh=plan.mesh, **specs, check_vma=False)(plan, *arrays)
+
+
+def kept_apart(plan: Plan, found: Sequence, gives: Sequence) -> list[jax.Array]:
+    """Results where `on_shards` leaves them: it tells JAX which devices the program is for."""
+    placed = [NamedSharding(plan.mesh, spec) for spec in _specs(found, gives)]
+    return [lax.with_sharding_constraint(*each) for each in zip(found, placed, strict=True)]
+
+
+def _specs(arrays: Sequence, stored: Sequence) -> list[PartitionSpec]:
+    """Over which axes arrays are cut: those that are panel storages by the last axis but one."""
+    return [
+        PartitionSpec(*[None] * (x.ndim - 2), AXIS) if i in stored else PartitionSpec()
+        for i, x in enumerate(arrays)
+    ]
 
 
 @dataclass(frozen=True)

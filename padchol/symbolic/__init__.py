@@ -1,7 +1,7 @@
 """The symbolic phase: from a sparsity pattern to static index tables. Numpy and scipy only.
 
     pattern -> ordering -> etree, postorder, column_counts -> supernodes -> amalgamation -> exact
-    costs, and tiles with extend_add, or schedule and levels -> tables (layout)
+    costs, shards; storages, tiles with extend_add, or schedule and levels -> tables (layout)
     unfold reads tables back
 
 Notation: the matrix is A (n x n), L L^T = P A P^T its factor; a supernode has w pivot columns and m
