@@ -11,7 +11,7 @@ from storages import laid_out, tiled_parts
 
 import padchol
 from padchol.numeric import factorise, levels, solve
-from padchol.symbolic.layout import LANES
+from padchol.symbolic.tiles import MARGIN
 from padchol.symbolic.unfold import read
 
 
@@ -38,7 +38,7 @@ class Poison:
             self.levels(plan)
         else:
             self.above, self.below, ends = tiled_parts(plan)
-            self.above[:LANES] = ends[:LANES]
+            self.above[:MARGIN] = ends[:MARGIN]
             self.below[:] = False
         self.true = levels.run, factorise.to_panels, solve.to_pivots
         patch.setattr(levels, "run", self.run)
@@ -63,7 +63,7 @@ class Poison:
         self.idle = {kind: laid_out(plan, kind, idle) > 0 for kind in ("panel", "pivots")}
         self.above, self.below = (laid_out(plan, "panel", mask) > 0 for mask in (above, padded))
 
-    def run(self, routine, stages, table, storage, leaves):
+    def run(self, routine, stages, table, storage, leaves, top=None):
         self.sweeps += 1
 
         def put(kind, x):
@@ -73,7 +73,7 @@ class Poison:
             return jnp.where(mask, self.value, x)
 
         leaves = [put(kind, leaf) for kind, leaf in zip(routine.takes, leaves, strict=True)]
-        return self.true[0](routine, stages, table, put(routine.node, storage), leaves)
+        return self.true[0](routine, stages, table, put(routine.node, storage), leaves, top)
 
     def to_panels(self, plan, a, pivots=0):
         self.starts += 1
