@@ -23,7 +23,7 @@ from padchol.symbolic.exact import counted_supernodes, entry_places
 from padchol.symbolic.layout import fits_int32
 from padchol.symbolic.pattern import Pattern
 from padchol.symbolic.postorder import path_sums
-from padchol.symbolic.schedule import schedule
+from padchol.symbolic.schedule import Schedule, schedule
 from padchol.symbolic.shards import Cut, cut, parts, sequence
 from padchol.symbolic.storages import Order
 from padchol.symbolic.supernodes import Supernodes
@@ -112,12 +112,13 @@ def _analyze(
         ):
             tried.append(_candidate(pattern, "nd", model, tell))
         tell("fronts and bins")
+        scheduled = None
         if model.levels and shards == 1:
-            best = _cheapest_in_levels(tried, model)
+            best, scheduled = _cheapest_in_levels(tried, model)
         else:
             best = _cheapest(tried, model, shards)
         tell("index tables")
-        return _assemble(pattern, best, model, shards, started)
+        return _assemble(pattern, best, scheduled, model, shards, started)
 
 
 def _default_platform() -> str:
@@ -207,17 +208,22 @@ def _cheapest(candidates: list[_Candidate], model: CostModel, shards: int) -> _C
     return candidates[found]
 
 
-def _cheapest_in_levels(candidates: list[_Candidate], model: CostModel) -> _Candidate:
-    """The ordering of the least predicted cost as scheduled."""
-
-    def cost(c: _Candidate) -> float:
-        return schedule([(c.relaxed, c.relaxed.parent.size)], model).cost
-
-    return min(candidates, key=cost)
+def _cheapest_in_levels(
+    candidates: list[_Candidate], model: CostModel
+) -> tuple[_Candidate, Schedule]:
+    """The ordering of the least predicted cost, and its schedule."""
+    scheduled = [schedule([(c.relaxed, c.relaxed.parent.size)], model) for c in candidates]
+    best = min(range(len(candidates)), key=lambda c: scheduled[c].cost)
+    return candidates[best], scheduled[best]
 
 
 def _assemble(
-    pattern: Pattern, chosen: _Candidate, model: CostModel, shards: int, started: float
+    pattern: Pattern,
+    chosen: _Candidate,
+    scheduled: Schedule | None,
+    model: CostModel,
+    shards: int,
+    started: float,
 ) -> Plan:
     """Tables and facts of the chosen ordering."""
     n, perm, post = pattern.n, chosen.perm, chosen.post
@@ -245,8 +251,7 @@ def _assemble(
 
     order = Order(perm, position, *lower(position))
     parted = parts(relaxed, dealt.shard, shards, order.i, order.k)
-    scheduled = None
-    if model.levels:
+    if model.levels and scheduled is None:
         scheduled = schedule([(part.nodes, part.top) for part in parted], model)
     layout, table = tables.build(parted, scheduled, order)
     arrays = {

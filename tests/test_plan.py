@@ -231,9 +231,9 @@ def test_the_cheapest_ordering_is_found(S):
     model = CostModel.gpu()
     names = ["natural", "rcm", "mmd"]
     candidates = [analysis._candidate(oracle.as_pattern(S), name, model, len) for name in names]
-    best = analysis._cheapest_in_levels(candidates, model)
-    costs = [schedule([(c.relaxed, c.relaxed.parent.size)], model).cost for c in candidates]
-    assert costs[candidates.index(best)] == min(costs)
+    best, scheduled = analysis._cheapest_in_levels(candidates, model)
+    costs = {c.name: schedule([(c.relaxed, c.relaxed.parent.size)], model).cost for c in candidates}
+    assert scheduled.cost == costs[best.name] == min(costs.values())
     best = analysis._cheapest(candidates, CostModel(), 1)
     prices = [CostModel().predicted(c.relaxed.width, c.relaxed.below).sum() for c in candidates]
     entries = [c.nnz_L for c in candidates]

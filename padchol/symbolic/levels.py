@@ -24,7 +24,7 @@ from padchol.symbolic.layout import (
 )
 from padchol.symbolic.schedule import Schedule
 from padchol.symbolic.shards import Part
-from padchol.symbolic.storages import Order, Places, write
+from padchol.symbolic.storages import Order, Places, filled, write
 from padchol.symbolic.supernodes import Supernodes, ramp
 
 
@@ -78,8 +78,8 @@ def build(
     starts = np.cumsum([[0, 0, 0], *map(_sizes, made.stages)], 0).tolist()
     shards = [(part, own, _local(part, own)) for part, own in zip(parts, where, strict=True)]
     places = [_places(part, own, made, s) for s, (part, own, _) in enumerate(shards)]
-    padded = max(own.unit.size for own in places)
-    places = [own._replace(unit=_filled(own.unit, padded)) for own in places]
+    units = filled([own.unit for own in places], INT32_MAX)
+    places = [own._replace(unit=unit) for own, unit in zip(places, units, strict=True)]
     top = tuple(starts[made.top][:2])
     storage = write(writer, (panel_end, pivot_end), top, (0, pivot_end - 1), order, parts, places)
     stages = []
@@ -127,11 +127,6 @@ def _local(part: Part, where: Placement) -> np.ndarray:
     nodes = part.nodes
     owner = np.repeat(np.arange(nodes.parent.size), nodes.below)
     return nodes.place(nodes.parent[owner], nodes.rows, where.W)
-
-
-def _filled(places: np.ndarray, size: int) -> np.ndarray:
-    """With places beyond every storage up to so many."""
-    return np.append(places, np.full(size - places.size, INT32_MAX))
 
 
 def _stage(part: Part, where: Placement, local, places, M: int) -> tuple:

@@ -62,11 +62,11 @@ def write(
         user = writer.add(users, low, last, "location of the user's unknowns")
     else:
         last = INT32_MAX
-        row, diagonal, value = (_filled(x, INT32_MAX) for x in (row, diagonal, value))
-        position, unknown = _filled(position, n), _filled(unknown, n)
+        row, diagonal, value = (filled(x, INT32_MAX) for x in (row, diagonal, value))
+        position, unknown = filled(position, n), filled(unknown, n)
         which = tuple(
             writer.add(x, 0, size, "numbers")
-            for x, size in ((position, n), (unknown, n), (_filled(entries, nnz), nnz))
+            for x, size in ((position, n), (unknown, n), (filled(entries, nnz), nnz))
         )
         location = user = writer.add(row, low, last, "location")
     end = panels - 1 if len(parts) == 1 else INT32_MAX
@@ -90,7 +90,7 @@ def _scattered(values: np.ndarray, at: np.ndarray) -> np.ndarray:
     return found
 
 
-def _filled(tables: Sequence[np.ndarray], with_: int) -> list[np.ndarray]:
+def filled(tables: Sequence[np.ndarray], with_: int) -> list[np.ndarray]:
     """All of one length."""
     size = max(map(len, tables))
     return [np.append(x, np.full(size - len(x), with_)) for x in tables]
