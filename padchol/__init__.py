@@ -10,7 +10,7 @@ on one front, handed to one of two sweeps over the elimination tree; see `padcho
 Importing padchol touches no device and changes no JAX configuration.
 """
 
-from padchol import assembly, gmrf, interop, laplace, likelihoods, mixed, precisions, splines
+from padchol import assembly, gmrf, inla, interop, laplace, likelihoods, mixed, precisions, splines
 from padchol.analysis import analyze
 from padchol.direct import logdet, solve
 from padchol.errors import NotPositiveDefiniteError, PlanFileError
@@ -32,6 +32,7 @@ __all__ = [
     "assembly",
     "cholesky",
     "gmrf",
+    "inla",
     "interop",
     "laplace",
     "likelihoods",

@@ -23,6 +23,7 @@ import scipy.sparse as sp
 from jaxtyping import Array, Float, Int
 
 from padchol.methods import WithMethods
+from padchol.numeric.devices import alike
 from padchol.numeric.values import check_values, pair_weights, real_array
 from padchol.plan import Plan
 from padchol.symbolic.layout import fits_int32
@@ -105,7 +106,7 @@ class Gram(WithMethods):
         """diag(A Z A^T) from canonical values of Z, as the selected inverse has them: the adjoint
         of the map from w."""
         Z = check_values(plan, Z)
-        at = jnp.zeros(self.shape[0], Z.dtype)
+        at, _ = alike(jnp.zeros(self.shape[0], Z.dtype), Z)
         return jax.linear_transpose(self, at)(pair_weights(plan, Z.dtype) * Z)[0]
 
 

@@ -27,7 +27,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -54,7 +53,7 @@ NOT_NULL = 1e3  # roundings of |A| |N| by which A N may miss zero
 # definite, it comes out at 0.3 or more, in float64 as in float32, at 1e-12 and at 7e-4 where it
 # does not; the error of rw2 is then of that size itself (tests/test_intrinsic.py).
 LOST = 0.05
-PROBES = 16  # of the trace: chi-squared with as many degrees of freedom, over as many
+PROBES = 16  # of the trace
 
 
 class IntrinsicGMRF(WithMethods):
@@ -79,7 +78,7 @@ class IntrinsicGMRF(WithMethods):
     values: Float[Array, " nnz"]
     loc: Float[Array, " n"]
     null: Float[Array, "n k"]
-    constraints: Float[Array, "k n"]
+    constraints: Float[Array | np.ndarray, "k n"]
     pins: Int[Array | np.ndarray, " k"]
     pinned: Float[Array, " k"]  # d
     tied: Float[Array, ""]  # log (|C N|^2 / (|C C^T| |N_S|^2))
@@ -99,7 +98,8 @@ class IntrinsicGMRF(WithMethods):
         self.pins = pins = find_pins(C if traced(N) else N.T) if pins is None else pins
         self.tied = jnp.asarray(tied(N, C, pins), a.dtype)
         self.loc = mean_of(plan, loc, a.dtype)
-        self.null, self.constraints = jnp.asarray(N, a.dtype), jnp.asarray(C, a.dtype)
+        self.null = jnp.asarray(N, a.dtype)
+        self.constraints = C.astype(a.dtype)  # on the host where known: planes are checked there
         at_pins = lax.stop_gradient(a[diagonal_places(plan)])[pins]
         self.pinned = jnp.where(at_pins > 0, at_pins, 1)  # 1: a row of zeros
         at = jnp.zeros(plan.n, a.dtype).at[pins].set(self.pinned)
@@ -154,7 +154,7 @@ class IntrinsicGMRF(WithMethods):
     @property
     def _level(self) -> Float[Array, "k n"]:
         """(C N)^-1 C, so that P = I - N level."""
-        return jnp.linalg.solve(self.constraints @ self.null, self.constraints)
+        return jnp.linalg.solve(self.constraints @ self.null, jnp.asarray(self.constraints))
 
     def marginal_variances(self) -> Float[Array, " n"]:
         """The diagonal of P G^-1 P^T: the variances given C (x - loc) = 0. Cost: k solves more."""
@@ -200,13 +200,22 @@ def _of_full_rank(factor: Factor, k: int) -> Factor:
 def rounding_of_logdet(factor: Factor) -> Float[Array, ""]:
     """eps trace(D^1/2 G^-1 D^1/2), D = diag(G): how much log |G| moves at most, to first order, as
     the entries of G are rounded. By Hutchinson's estimate (1990, Commun. Stat. Simul. Comput. 19,
-    433-450), with normal probes. Cost: one forward solve with PROBES columns."""
+    433-450), with random signs. Cost: one forward solve with PROBES columns."""
     held = lambda f: (f.values, f.panels, f.pivots)
     factor = eqx.tree_at(held, factor, lax.stop_gradient(held(factor)))
     D = jnp.abs(_diagonal(factor))
-    z = jax.random.normal(jax.random.key(0), (factor.plan.n, PROBES), D.dtype)
+    z = _signs(factor.plan.n * PROBES, D.dtype).reshape(-1, PROBES)
     half = factor.solve_L(factor.apply_P(jnp.sqrt(D)[:, None] * z))
     return jnp.finfo(D.dtype).eps * jnp.sum(half**2) / PROBES
+
+
+def _signs(count: int, dtype: Any) -> Array:
+    """1 or -1, as good as independent, always the same: the last bits of mixed-up indices. JAX's
+    own generator takes as long as the rest of a small field, and half a second to compile."""
+    bits = jnp.arange(count, dtype=jnp.uint32)
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):  # multipliers of Wellons (2018)
+        bits = (bits ^ (bits >> shift)) * jnp.uint32(factor)
+    return 1 - 2 * ((bits ^ (bits >> 16)) & 1).astype(dtype)
 
 
 def _diagonal(factor: Factor) -> Float[Array, " n"]:

@@ -16,10 +16,10 @@ from jaxtyping import Array, Bool, Float, Int
 from padchol.factor import Factor, same_factor
 from padchol.gmrf import GMRF, IntrinsicGMRF, Plane, log_determinants, plane
 from padchol.laplace._design import Design
-from padchol.laplace._mode import LogLikelihood, are_coupled, mode, problem, search
+from padchol.laplace._mode import LogLikelihood, Problem, are_coupled, mode, problem, search
 from padchol.methods import WithMethods
 from padchol.numeric.devices import alike
-from padchol.numeric.values import check_values, poisoned, real_array
+from padchol.numeric.values import check_values, diagonal_places, poisoned, real_array
 from padchol.plan import Plan
 
 
@@ -36,7 +36,16 @@ class Laplace(WithMethods):
     converged: Bool[Array, ""]
     steps: Int[Array, ""]
     posterior: GMRF
-    design: Design
+    problem: Problem  # the likelihood and the prior, for what is more than Gaussian
+
+    @property
+    def design(self) -> Design:
+        return self.problem.design
+
+    @property
+    def log_likelihood(self) -> LogLikelihood:
+        """eta to the terms log p(y_i | eta_i); the object that was given, where it is a module."""
+        return self.problem.terms
 
     @property
     def factor(self) -> Factor:
@@ -49,21 +58,28 @@ class Laplace(WithMethods):
         With the jacobian (n, p) of the mode in p hyperparameters and their covariance (p, p), the
         total ones: diag(H^-1 + J V J^T), by the delta method (Kristensen et al. 2016, eq. 11).
         """
-        variances = self._said(self.posterior.marginal_variances())
+        variances = self.variances()[0]
         if jacobian is None:
             return variances
         return variances + jnp.einsum("np,pq,nq->n", jacobian, jnp.asarray(covariance), jacobian)
 
     def predictor_variances(self) -> Float[Array, " m"]:
-        """diag(B H^-1 B^T), the variances of eta given the hyperparameters.
+        """diag(B H^-1 B^T), the variances of eta given the hyperparameters."""
+        return self.variances()[1]
+
+    def variances(self) -> tuple[Float[Array, " n"], Float[Array, " m"]]:
+        """Those of x and of eta given the hyperparameters, from one selected inverse.
 
         The pattern of B^T B lies in the plan, so the selected inverse has all that it takes.
         """
-        found = self.design.gram.diagonal(self.design.plan, self.factor.selected_inverse())
-        held = self.posterior.constraint
+        plan, held = self.design.plan, self.posterior.constraint
+        Z = self.factor.selected_inverse()
+        latent, predictor = Z[diagonal_places(plan)], self.design.gram.diagonal(plan, Z)
         if held is not None:
-            found = jnp.maximum(found - jnp.sum(jax.vmap(self.design)(held.root()) ** 2, 0), 0)
-        return self._said(found)
+            lost = jnp.sum(jax.vmap(self.design)(held.root()) ** 2, 0)
+            latent = jnp.maximum(latent - held.lost_variances(), 0)
+            predictor = jnp.maximum(predictor - lost, 0)
+        return self._said(latent), self._said(predictor)
 
     def sample(self, key: Array, shape: int | Sequence[int] = ()) -> Float[Array, "*shape n"]:
         """Draws of N(mode, H^-1), given the constraints where there are any."""
@@ -79,7 +95,7 @@ def laplace(
     prior: Float[Array, " nnz"] | GMRF | IntrinsicGMRF,
     loc: Any = 0.0,
     *,
-    constrained: bool = False,
+    constrained: bool | Sequence[bool] = False,
     start: Any = None,
     max_steps: int | Int[Array, ""] = 50,
 ) -> Laplace:
@@ -88,8 +104,10 @@ def laplace(
     log_likelihood: eta (m,) to the terms log p(y_i | eta_i) (m,), term i a function of eta_i alone;
     it may close over hyperparameters. prior: canonical values of Q, with loc a number or (n,); or a
     field on the design's plan, constraints and all. An intrinsic field stays improper, its null
-    space left to the data; `constrained=True` holds it on constraints @ (x - loc) = 0. start: where
-    the search begins, by default loc.
+    space left to the data; `constrained=True` holds it on constraints @ (x - loc) = 0, and one
+    truth value for each row of the field's constraints on some of them: a second-order walk that
+    sums to zero, its slope left to the data, is `constrained=[True, False]`. start: where the
+    search begins, by default loc.
 
     Works under jit, vmap, grad and hessian with respect to everything `prior`, `loc`, the entries
     of the design and `log_likelihood` depend on. Cost: one factorisation a Newton step, one or two
@@ -123,7 +141,7 @@ def laplace(
     converged = found & ~coupled & jnp.all(jnp.isfinite(x)) & jnp.isfinite(value)
     x, value = poisoned(x, converged), poisoned(value, converged)
     posterior = eqx.tree_at(lambda field: field.loc, posterior, x)
-    return Laplace(x, value, converged, steps, posterior, design)
+    return Laplace(x, value, converged, steps, posterior, whole)
 
 
 def _field(plan: Plan, prior: Any, loc: Any) -> GMRF | IntrinsicGMRF:
@@ -155,14 +173,21 @@ def _refused_if_known(coupled: Bool[Array, ""]) -> Bool[Array, ""]:
     return coupled
 
 
-def _prior(field: GMRF | IntrinsicGMRF, constrained: bool) -> tuple[Plane | None, Array | float]:
+def _prior(
+    field: GMRF | IntrinsicGMRF, constrained: bool | Sequence[bool]
+) -> tuple[Plane | None, Array | float]:
     """The plane, and the log density of the prior with its square at zero, without half the log
     determinant; of log 2 pi as often as there are dimensions that only the posterior has."""
     if isinstance(field, IntrinsicGMRF):
-        if constrained:
-            C = field.constraints
-            return plane(C, C @ field.loc, field.n, field.loc.dtype), 0.0
-        return None, field.rank_deficiency * math.log(2 * math.pi) / 2
+        C = field.constraints
+        if np.shape(constrained) not in ((), (len(C),)):
+            raise ValueError(
+                f"expected constrained True, False or one of them for each of {len(C)} constraints "
+                f"of the field; got {constrained}"
+            )
+        C = C[np.flatnonzero(np.broadcast_to(np.asarray(constrained, bool), len(C)))]
+        rest = (field.rank_deficiency - len(C)) * math.log(2 * math.pi) / 2
+        return plane(C, C @ field.loc, field.n, field.loc.dtype) if len(C) else None, rest
     held = field.constraint
     if held is None:
         return None, 0.0

@@ -43,7 +43,7 @@ class Problem(eqx.Module):
     """psi(x) = l(B x) - (x - loc)^T Q (x - loc) / 2 and its derivatives, on a plane or without."""
 
     design: Design
-    terms: Terms
+    terms: LogLikelihood
     a: Array
     loc: Array
     plane: Plane | None
@@ -53,13 +53,20 @@ class Problem(eqx.Module):
         return jnp.sum(self.terms(self.design(x))) - apart @ self._Q(apart) / 2
 
     def gradient(self, x: Array) -> Array:
-        return self.design.t(self.slope(self.design(x))) - self._Q(x - self.loc)
+        return self.balance(x, self.slope)
+
+    def balance(self, x: Array, slope: LogLikelihood) -> Array:
+        """B^T slope(B x) - Q (x - loc)"""
+        return self.design.t(slope(self.design(x))) - self._Q(x - self.loc)
 
     def curvature(self, x: Array, exact: Any = True) -> Float[Array, " nnz"]:
         """Values of -psi'' at x; not exact: without what would make it indefinite."""
-        eta = self.design(x)
-        w = -jax.jvp(self.slope, (eta,), _varying_as(eta, jnp.ones_like(eta)))[1]
+        w = self.weights(self.design(x))
         return self.a + self.design.gram(jnp.where(exact, w, jnp.maximum(w, 0)))
+
+    def weights(self, eta: Array) -> Float[Array, " m"]:
+        """W = -l''(eta)"""
+        return -jax.jvp(self.slope, (eta,), _varying_as(eta, jnp.ones_like(eta)))[1]
 
     def solved(self, x: Array, factor: Factor) -> tuple[Array, Array]:
         """A^-1 psi'(x) and W = A^-1 C^T from the factor of A; W (n, 0) without a plane."""
@@ -215,8 +222,13 @@ def problem(
 ) -> Problem:
     """The problem with all that it depends on as leaves, closed-over tracers included.
 
-    Inside `shard_map`, loc varies over the devices as anything of it does, and so does the search.
+    A module whose leaves are numbers is kept as it is, another function is closed. Inside
+    `shard_map`, loc varies over the devices as anything of it does, and so does the search.
     """
+    numbers = all(map(eqx.is_array_like, jax.tree.leaves(log_likelihood)))
+    if numbers and eqx.Module in type(log_likelihood).__mro__:
+        loc, *_ = alike(loc, *jax.tree.leaves([log_likelihood, design, a, plane]))
+        return Problem(design, log_likelihood, a, loc, plane)
     eta = jax.eval_shape(lambda d, x: d(x), design, loc)
     eta = jnp.zeros(eta.shape, eta.dtype)
     terms = lambda eta: log_likelihood(eta)  # a function, which has a hash
