@@ -222,7 +222,7 @@ def test_the_mode_is_that_of_a_search_without_derivatives(posterior):
     np.testing.assert_allclose(posterior.mode_covariance, np.linalg.inv(-H), rtol=1e-2, atol=1e-3)
 
 
-# ---- designs --------------------------------------------------------------------------------------
+# ---- designs -------------------------------------------------------------------------------------
 
 
 def of_normal(mean, precision):
@@ -271,7 +271,7 @@ def test_factorials_are_of_resolution_five(p):
     assert [len(_points.factorial(k)) for k in (5, 6, 8, 11)] == [16, 32, 64, 128]
 
 
-# ---- what is refused, and failures ----------------------------------------------------------------
+# ---- what is refused, and failures ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import support
+from precisions_oracle import adjacency, check_null
 from scipy import stats
 
 import padchol
@@ -13,156 +14,6 @@ from padchol import precisions
 from padchol.gmrf import GMRF, IntrinsicGMRF
 
 RNG = np.random.default_rng(0)
-
-
-def two_components():
-    """A grid, a path, and (for `islands`) an area alone."""
-    return sp.block_diag([(support.grid(3, 4) != 0).astype(float), support.path(4) != 0], "csr")
-
-
-def adjacency(islands=False):
-    W = sp.csr_array(two_components().astype(float))
-    W.setdiag(0)
-    W.eliminate_zeros()
-    return sp.block_diag([W, sp.csr_array((1, 1))], "csr") if islands else W
-
-
-def laplacian(W):
-    W = W.toarray()
-    return np.diag(W.sum(1)) - W
-
-
-def check_null(Q, *parameters):
-    """The basis given is that of the zero eigenvalues: orthogonal to Q, and of their number."""
-    dense, N = Q.matrix(*parameters).toarray(), np.asarray(Q.null(*parameters))
-    values = np.linalg.eigvalsh(dense)
-    assert np.sum(values < 1e-10 * values.max()) == N.shape[1] == Q.rank_deficiency
-    assert np.linalg.matrix_rank(N) == N.shape[1]
-    np.testing.assert_allclose(dense @ N, 0, atol=1e-12 * values.max())
-    assert abs(np.linalg.det(Q.constraints @ N)) > 1e-12
-
-
-def difference(n, order):
-    return np.diff(np.eye(n), order, axis=0)
-
-
-@pytest.mark.parametrize("order", [1, 2])
-def test_random_walks(order):
-    n, build = 9, (precisions.rw1, precisions.rw2)[order - 1]
-    D = difference(n, order)
-    np.testing.assert_allclose(build(n).matrix(2.5).toarray(), 2.5 * D.T @ D, atol=1e-12)
-    check_null(build(n), 2.5)
-    D = np.linalg.matrix_power(np.roll(np.eye(n), 1, 1) - np.eye(n), order)
-    np.testing.assert_allclose(
-        build(n, cyclic=True).matrix(2.5).toarray(), 2.5 * D.T @ D, atol=1e-12
-    )
-    check_null(build(n, cyclic=True), 2.5)
-
-
-def test_a_walk_over_uneven_positions():
-    at = np.cumsum(RNG.uniform(0.2, 2.0, 7))
-    Q = precisions.rw1(7, positions=at)
-    D = difference(7, 1)
-    expected = 1.7 * D.T @ np.diag(1 / np.diff(at)) @ D
-    np.testing.assert_allclose(Q.matrix(1.7).toarray(), expected, rtol=1e-12)
-    check_null(Q, 1.7)
-
-
-@pytest.mark.parametrize("n", [1, 2, 6])
-def test_autoregression_has_its_correlations(n):
-    lag = abs(np.subtract.outer(np.arange(n), np.arange(n)))
-    found = np.linalg.inv(precisions.ar1(n).matrix(2.0, 0.7).toarray())
-    np.testing.assert_allclose(found, 0.7**lag / 2.0, rtol=1e-12)
-    assert precisions.ar1(n).rank_deficiency == 0
-
-
-def test_seasonal():
-    n, m = 14, 4
-    S = np.array([np.convolve(np.eye(n)[k], np.ones(m))[m - 1 : n] for k in range(n)]).T
-    Q = precisions.seasonal(n, m)
-    np.testing.assert_allclose(Q.matrix(3.0).toarray(), 3.0 * S.T @ S, atol=1e-12)
-    check_null(Q, 3.0)
-    assert Q.rank_deficiency == m - 1
-
-
-def test_areas():
-    W = adjacency(islands=True)
-    n = W.shape[0]
-    icar = precisions.icar(W)
-    np.testing.assert_allclose(icar.matrix(2.0).toarray(), 2 * laplacian(W), atol=1e-14)
-    assert icar.rank_deficiency == 3
-    check_null(icar, 2.0)
-    leroux = precisions.leroux(W).matrix(2.0, 0.9).toarray()
-    np.testing.assert_allclose(leroux, 2 * (0.1 * np.eye(n) + 0.9 * laplacian(W)), atol=1e-14)
-    W = adjacency()
-    proper = precisions.proper_car(W).matrix(2.0, 0.9).toarray()
-    np.testing.assert_allclose(proper, 2 * (np.diag(W.sum(1)) - 0.9 * W.toarray()), atol=1e-14)
-    assert np.linalg.eigvalsh(proper).min() > 0
-
-
-def test_the_scaled_laplacian_has_generalised_variance_one_on_each_component():
-    scaled, null = precisions.scaled_laplacian(adjacency(islands=True))
-    dense = scaled.toarray()
-    assert null.shape == (17, 2)
-    for part in (slice(0, 12), slice(12, 16)):
-        inverse = np.linalg.pinv(dense[part, part])
-        np.testing.assert_allclose(np.mean(np.log(np.diag(inverse))), 0, atol=1e-12)
-    np.testing.assert_allclose(dense[16], np.eye(17)[16])
-
-
-@pytest.mark.slow
-def test_bym2_is_the_joint_law_of_its_parts():
-    """(b, u) given that u sums to zero on each component, from the definition of b."""
-    W, tau, phi = adjacency(islands=True), 2.0, 0.6
-    Q, n = precisions.bym2(W), 17
-    check_null(Q, tau, phi)
-    covariance_u = np.linalg.pinv(precisions.scaled_laplacian(W)[0].toarray())
-    both = np.sqrt(phi / tau) * covariance_u
-    covariance_b = ((1 - phi) * np.eye(n) + phi * covariance_u) / tau
-    plan = padchol.analyze(Q.pattern)
-
-    @jax.jit
-    def found(values, tau, phi, key):
-        field = values.field(tau, phi)
-        return field.log_determinant(), field.marginal_variances(), field.sample(key, (50_000,))
-
-    logdet, variances, draws = found(Q.on(plan), tau, phi, jax.random.key(0))
-    eigenvalues = np.linalg.eigvalsh(precisions.scaled_laplacian(W)[0].toarray())
-    expected = n * np.log(tau / (1 - phi)) + np.log(eigenvalues[2:]).sum()
-    np.testing.assert_allclose(logdet, expected, rtol=1e-11)
-    covariance = np.block([[covariance_b, both], [both, covariance_u]])
-    np.testing.assert_allclose(variances, np.diag(covariance), rtol=1e-10)
-    np.testing.assert_allclose(np.cov(np.asarray(draws).T), covariance, atol=0.06)
-    slope = jax.grad(lambda t: Q.on(plan).field(t, phi).log_determinant())(tau)
-    np.testing.assert_allclose(slope, n / tau, rtol=1e-10)
-
-
-def test_matern_on_a_line_has_the_exponential_correlation():
-    """nu = 1/2 in one dimension: corr exp(-kappa h), away from the ends."""
-    n, h = 400, 0.05
-    C = h * sp.eye_array(n)
-    G = precisions.rw1(n).matrix(1 / h)
-    kappa, tau = precisions.matern_parameters(2.0, 0.7, dimension=1, alpha=1)
-    Q = precisions.matern(C, G, 1).matrix(kappa, tau).toarray()
-    covariance = np.linalg.inv(Q)
-    middle = covariance[200, 200:230]
-    expected = 0.49 * np.exp(-float(kappa) * h * np.arange(30))
-    np.testing.assert_allclose(middle, expected, rtol=2e-3)
-
-
-def test_matern_of_order_two():
-    """Against the definition, and the marginal deviation asked for, on a fine grid."""
-    k, h = 40, 0.25
-    line = precisions.rw1(k).matrix(1.0)
-    eye = sp.eye_array(k)
-    C, G = h**2 * sp.eye_array(k * k), sp.csr_array(sp.kron(line, eye) + sp.kron(eye, line))
-    kappa, tau = (float(x) for x in precisions.matern_parameters(2.5, 0.7))
-    Q = precisions.matern(C, G).matrix(kappa, tau).toarray()
-    K = kappa**2 * C.toarray() + G.toarray()
-    np.testing.assert_allclose(Q, tau**2 * K @ K / h**2, atol=1e-10 * abs(Q).max())
-    centre = np.ravel_multi_index((20, 20), (k, k))
-    deviation = np.sqrt(np.linalg.solve(Q, np.eye(k * k)[centre])[centre])
-    np.testing.assert_allclose(deviation, 0.7, rtol=0.02)
 
 
 def test_kronecker():
@@ -192,6 +43,41 @@ def test_independent_fields_and_sums_share_a_plan():
     np.testing.assert_allclose(total, plan.values(expected), rtol=1e-14)
 
 
+def test_grouped_fields_take_one_precision():
+    space, time = precisions.icar(adjacency()), precisions.ar(3, 2)
+    Q = precisions.grouped(space, time)
+    expected = np.kron(time.matrix(1.0, 0.5, -0.2).toarray(), space.matrix(2.0).toarray())
+    np.testing.assert_allclose(Q.matrix(2.0, 0.5, -0.2).toarray(), expected, atol=1e-12)
+    assert Q.names == ("tau", "psi1 between", "psi2 between")
+    check_null(Q, 2.0, 0.5, -0.2)
+    line = precisions.mesh.line(range(4), 1.0, margin=0.0)  # its tau comes second
+    Q = precisions.grouped(precisions.ar1(2), line.matern(1))
+    expected = np.kron(line.matern(1).matrix(0.2, 1.0).toarray(), np.array([[2, -1], [-1, 2]]))
+    np.testing.assert_allclose(Q.matrix(1.5, 0.5, 0.2).toarray(), expected, atol=1e-12)
+    with pytest.raises(ValueError, match=r"a parameter tau.* got parameters \('tau1', 'tau2'"):
+        precisions.grouped(space, precisions.correlated(1))
+
+
+def test_replicated_fields_share_their_parameters():
+    bym2, walk = precisions.bym2(adjacency()), precisions.rw2(5)
+    for Q, parameters in ((walk, (2.0,)), (bym2, (2.0, 0.3)), (precisions.ar1(4), (2.0, 0.5))):
+        copies = precisions.replicated(Q, 3)
+        expected = np.kron(np.eye(3), Q.matrix(*parameters).toarray())
+        np.testing.assert_array_equal(copies.matrix(*parameters).toarray(), expected)
+        assert copies.names == Q.names
+        if Q.rank_deficiency:
+            check_null(copies, *parameters)
+    copies, x = precisions.replicated(walk, 3), RNG.normal(size=(3, 5))
+    values = copies.on(padchol.analyze(copies.pattern))
+    found = jax.jit(lambda tau: values.field(tau).log_prob(x.reshape(-1)))(2.0)
+    eigenvalues = np.linalg.eigvalsh(walk.matrix(2.0).toarray())[2:]
+    square = sum(each @ walk.matrix(2.0) @ each for each in x)
+    expected = 3 * np.log(eigenvalues / (2 * np.pi)).sum() / 2 - square / 2
+    np.testing.assert_allclose(found, expected, rtol=1e-11)
+    with pytest.raises(ValueError, match="at least one copy of the field; got 0"):
+        precisions.replicated(walk, 0)
+
+
 def test_density_and_gradient_of_a_proper_field():
     n = 12
     Q = precisions.ar1(n)
@@ -219,25 +105,34 @@ def test_density_of_an_intrinsic_field_is_that_of_its_increments():
     np.testing.assert_allclose(field.log_prob(x), steps + np.log(n) / 2, rtol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("build", "message"),
-    [
-        (lambda: precisions.rw1(1), "n >= 2; got 1"),
-        (lambda: precisions.rw2(4, cyclic=True), "n >= 5; got 4"),
-        (lambda: precisions.rw1(3, positions=[0, 2, 1]), "3 increasing positions"),
-        (lambda: precisions.seasonal(5, 6), "a period from 2 to n = 5; got 6"),
-        (lambda: precisions.icar(sp.eye_array(3)), "no area next to itself"),
-        (lambda: precisions.icar(sp.csr_array(np.triu(np.ones((3, 3)), 1))), "symmetric weights"),
-        (lambda: precisions.icar(-adjacency()), "weights that are not negative"),
-        (lambda: precisions.icar(np.ones((2, 3))), "square adjacency matrix"),
-        (lambda: precisions.matern(sp.eye_array(3), sp.eye_array(4)), "of one order"),
-        (lambda: precisions.matern(sp.eye_array(3), sp.eye_array(3), 3), "alpha 1 or 2; got 3"),
-        (lambda: precisions.matern_parameters(1.0, 1.0, 2, 1), "alpha > dimension / 2"),
-    ],
-)
-def test_what_does_not_fit_is_named(build, message):
-    with pytest.raises(ValueError, match=message):
-        build()
+FAMILIES = {  # each with parameters inside its domain
+    "rw2": (lambda: precisions.rw2(6, positions=[0, 1, 3, 4, 6, 7], scaled=True), (2.0,)),
+    "ar": (lambda: precisions.ar(6, 3), (2.0, 0.5, -0.3, 0.7)),
+    "correlated": (lambda: precisions.correlated(2, 3), (4.0, 1.0, 0.5, 0.5, -0.3, 0.8)),
+    "bym2": (lambda: precisions.bym2(adjacency()), (2.0, 0.3)),
+    "replicated": (lambda: precisions.replicated(precisions.leroux(adjacency()), 2), (2.0, 0.3)),
+    "grouped": (lambda: precisions.grouped(precisions.rw1(4), precisions.ar1(3)), (2.0, 0.3)),
+    "matern": (lambda: precisions.mesh.line(range(9), 1.0, margin=3.0).matern(), (0.5, 2.0)),
+}
+
+
+@support.both_precisions
+@pytest.mark.parametrize("name", FAMILIES)
+def test_values_and_their_derivatives(name, precision):
+    """Values on a plan are those of the matrix, in the type of the parameters; derivatives of every
+    order agree with finite differences."""
+    build, parameters = FAMILIES[name]
+    Q, p = build(), jnp.array(parameters, precision)
+    values = Q.on(padchol.analyze(Q.pattern))
+    found = jax.jit(lambda p: values(*p))(p)
+    assert found.dtype == precision
+    size = 1e-14 if precision == "float64" else 1e-6
+    expected = values.plan.values(Q.matrix(*parameters))
+    np.testing.assert_allclose(found, expected, atol=size * abs(expected).max())
+    if precision == "float64":
+        w = jnp.asarray(RNG.normal(size=found.size))
+        support.check_gradients(lambda p: w @ values(*p), p)
+        assert values(*p.astype(jnp.float32)).dtype == jnp.float32
 
 
 def test_parameters_are_counted_and_patterns_checked():
@@ -257,6 +152,21 @@ BAD = {
     "seasonal": (lambda: precisions.seasonal(6, 3), [(0.0,), (-1.0,)]),
     "icar": (lambda: precisions.icar(adjacency()), [(0.0,), (-1.0,)]),
     "ar1": (lambda: precisions.ar1(5), [(1.0, 1.0), (1.0, -1.0), (1.0, 1.5), (-1.0, 1.5), (0, 0)]),
+    "ar": (lambda: precisions.ar(5, 2), [(1.0, 1.0, 0.0), (1.0, 0.5, -1.5), (0.0, 0.5, 0.5)]),
+    "iid": (lambda: precisions.iid(3), [(0.0,), (-1.0,)]),
+    "correlated": (
+        lambda: precisions.correlated(2),
+        [(1.0, 1.0, 1.0), (1.0, 1.0, -1.5), (0.0, 1.0, 0.5), (1.0, -1.0, 0.5)],
+    ),
+    "replicated": (lambda: precisions.replicated(precisions.ar1(3), 2), [(1.0, 1.5)]),
+    "grouped": (
+        lambda: precisions.grouped(precisions.ar1(3), precisions.ar1(2)),
+        [(1.0, 1.5, 0.5), (1.0, 0.5, 1.5), (-1.0, 0.5, 0.5)],
+    ),
+    "mesh": (
+        lambda: precisions.mesh.line([0, 1], 0.25, margin=0.0).matern(1),
+        [(0.0, 1.0), (2.0, 1.0), (1.01, 1.0), (0.5, -1.0)],
+    ),
     "proper_car": (
         lambda: precisions.proper_car(adjacency()),
         [(1.0, 1.0), (1.0, -1.0), (1.0, 1.2), (1.0, -1.01), (-1.0, 0.5), (1.0, np.nan)],
@@ -311,33 +221,6 @@ def test_fields_outside_of_their_domain_have_no_density(name):
     density = jax.jit(lambda tau, other: values.field(tau, other).log_prob(x))
     assert np.isnan([density(*map(float, each)) for each in cases]).all()
     assert np.isfinite(density(1.0, 0.5))
-
-
-def test_areas_without_neighbours():
-    W = adjacency(islands=True)
-    with pytest.raises(ValueError, match=r"a neighbour of every area.* got none of 1 areas, 16"):
-        precisions.proper_car(W)
-    with pytest.raises(ValueError, match=r"got none of 7 areas, 0, 1, 2, 3, 4, \.\.\."):
-        precisions.proper_car(sp.csr_array((7, 7)))
-    dense = precisions.leroux(W).matrix(2.0, 0.9).toarray()
-    np.testing.assert_allclose(dense[16, 16], 2 * (1 - 0.9))
-
-
-def test_the_limits_of_the_domain_that_belong_to_it():
-    np.testing.assert_allclose(
-        precisions.leroux(adjacency()).matrix(2.0, 0.0).toarray(), 2 * np.eye(16)
-    )
-    iid = precisions.bym2(adjacency()).matrix(2.0, 0.0).toarray()
-    np.testing.assert_allclose(iid[:16], 2 * np.eye(16, 32))
-
-
-def test_matern_parameters_outside_of_their_domain():
-    for reach, sigma in ((0.0, 1.0), (-1.0, 1.0), (1.0, 0.0), (1.0, -1.0), (np.nan, 1.0)):
-        with pytest.raises(ValueError, match=r"expected (reach|sigma) > 0, finite; got"):
-            precisions.matern_parameters(reach, sigma)
-        assert np.isnan(jax.jit(precisions.matern_parameters)(reach, sigma)[1])
-    kappa, _ = precisions.matern_parameters(np.array([1.0, 2.0]), 1.0)
-    np.testing.assert_allclose(kappa, np.sqrt(8) / np.array([1, 2]))
 
 
 def test_parameters_are_numbers():

@@ -28,6 +28,7 @@ import scipy.optimize
 import scipy.sparse as sp
 
 import padchol
+from padchol.precisions.mesh import Mesh
 
 SEEN = 1000  # vertices whose depth the model is given
 NOISE = 0.05  # sigma, in units of depth; estimated, it goes to nought: the map is a smooth average
@@ -64,23 +65,9 @@ def finite_elements(
     points: np.ndarray, triangles: np.ndarray
 ) -> tuple[sp.csc_array, sp.csc_array, sp.csc_array]:
     """(M, K, K M^-1 K): lumped mass, cotangent stiffness, and the square of their operator."""
-    n = points.shape[0]
-    corner = points[triangles]
-    rows, cols, weights = [], [], []
-    for k in range(3):
-        i, j = (k + 1) % 3, (k + 2) % 3
-        u, v = corner[:, i] - corner[:, k], corner[:, j] - corner[:, k]
-        doubled_area = np.linalg.norm(np.cross(u, v), axis=1)
-        rows.append(triangles[:, i])
-        cols.append(triangles[:, j])
-        weights.append(-0.5 * np.sum(u * v, 1) / doubled_area)  # -cot(angle at k) / 2
-    off = sp.coo_array(
-        (np.concatenate(weights), (np.concatenate(rows), np.concatenate(cols))), shape=(n, n)
-    ).tocsr()
-    off = off + off.T
-    K = sp.csc_array(off - sp.diags_array(off.sum(1)))
-    mass = np.bincount(triangles.ravel(), np.repeat(doubled_area / 6, 3), minlength=n)
-    return sp.csc_array(sp.diags_array(mass)), K, sp.csc_array(K @ sp.diags_array(1 / mass) @ K)
+    surface = Mesh(points, triangles)
+    M, K = surface.C, surface.G
+    return M, K, sp.csc_array(K @ sp.diags_array(1 / surface.areas) @ K)
 
 
 def precisions(theta: Any, data: dict[str, Any]) -> tuple[Any, Any]:

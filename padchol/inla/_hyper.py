@@ -115,7 +115,6 @@ def function_of(law: Weighted, f: Callable) -> Weighted:
 
 def marginals(strategy: str, along: Axes, points: Points) -> Weighted:
     """The law of theta, from what was found at the points."""
-    p = along.mode.size
     if strategy == "grid":
         z, log_weight = _refined(along, points)
     else:
@@ -123,7 +122,7 @@ def marginals(strategy: str, along: Axes, points: Points) -> Weighted:
     weight = np.exp(log_weight - log_weight.max(initial=-np.inf))
     kept = weight > SMALLEST
     z, weight = z[kept], weight[kept]
-    return Weighted(along.theta(z).reshape(-1, p), weight / weight.sum(), False)
+    return Weighted(along.theta(z), weight / weight.sum(), False)
 
 
 def _refined(along: Axes, points: Points) -> tuple[np.ndarray, np.ndarray]:

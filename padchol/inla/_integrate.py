@@ -79,6 +79,8 @@ def integrate(
     along = _points.axes(evaluate, mode)
     if strategy == "ccd" and start.size <= FEW:
         strategy = "grid"
+    if not start.size:
+        strategy = "eb"
     points, lost = _sound(along, RULES[strategy](evaluate, along))
     if lost > LOST:
         message = f"approximations failed at points of theta that hold {lost:.0%} of the weight"

@@ -79,15 +79,15 @@ Evaluate = Callable[[np.ndarray], Evaluated]
 
 def axes(evaluate: Evaluate, mode: Mode) -> Axes:
     """The axes at the mode, with their skewness: 2 p evaluations."""
+    p = mode.theta.size
+    if not p:
+        return Axes(mode.theta, mode.log_density, np.zeros((0, 0)), np.ones((2, 0)))
     size, vectors = np.linalg.eigh(mode.precision)
     # Signs and order of eigenvectors are arbitrary: the largest entry is positive.
     vectors = vectors / np.sqrt(size)
     largest = np.take_along_axis(vectors, abs(vectors).argmax(0)[None], 0)
     vectors = vectors * np.sign(largest)
-    p = mode.theta.size
     plain = Axes(mode.theta, mode.log_density, vectors, np.ones((2, p)))
-    if not p:
-        return plain
     z = math.sqrt(2) * np.concatenate([-np.eye(p), np.eye(p)])
     drop = mode.log_density - log_densities(evaluate(plain.theta(z)))
     low, high = STRETCH

@@ -18,19 +18,24 @@ from scipy.sparse import csgraph
 from padchol.precisions.domain import CORRELATION, POSITIVE, PROPORTION
 from padchol.precisions.graphs import adjacency, indicators, laplacian
 from padchol.precisions.precision import Precision, combination
-from padchol.precisions.scaling import scaled_laplacian
+from padchol.precisions.scaling import intrinsic, scaled_laplacian
 
 
-def icar(W: Any) -> Precision:
+def icar(W: Any, *, scaled: bool = False) -> Precision:
     """Q = tau (D - W) (Besag, York & Mollie 1991, Ann. Inst. Stat. Math. 43, 1-59). Parameter tau.
 
     Null space: constants on each connected component; the rank deficiency is their number. An area
     without neighbours is a component by itself, about which the prior says nothing.
+
+    scaled: tau times the `scaled_laplacian`, so that tau is the precision of a typical area in each
+    component, and of the areas without neighbours, which are N(0, 1 / tau).
     """
     W = adjacency(W)
-    component = csgraph.connected_components(W, directed=False)[1]
-    null = indicators(component)
-    return combination([laplacian(W)], lambda tau: (tau,), ("tau",), null, {"tau": POSITIVE})
+    if scaled:
+        Q, null = scaled_laplacian(W)
+    else:
+        Q, null = laplacian(W), indicators(csgraph.connected_components(W, directed=False)[1])
+    return intrinsic(Q, null, scaled=False)
 
 
 def proper_car(W: Any) -> Precision:

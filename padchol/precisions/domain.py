@@ -14,19 +14,20 @@ from padchol.numeric.values import poisoned, real_array
 
 
 class Interval(NamedTuple):
-    """low < x < high, or low <= x < high where it is closed below."""
+    """low < x < high, or low <= x < high where it is closed below. reason: errors end with it."""
 
     low: float
     high: float
     closed: bool = False
+    reason: str = ""
 
     def holds(self, x: Any) -> Any:
         return ((x >= self.low) if self.closed else (x > self.low)) & (x < self.high)
 
     def said_of(self, name: str) -> str:
         if math.isinf(self.high):
-            return f"{name} {'>=' if self.closed else '>'} {self.low:g}, finite"
-        return f"{self.low:g} {'<=' if self.closed else '<'} {name} < {self.high:g}"
+            return f"{name} {'>=' if self.closed else '>'} {self.low:g}, finite{self.reason}"
+        return f"{self.low:g} {'<=' if self.closed else '<'} {name} < {self.high:g}{self.reason}"
 
 
 POSITIVE = Interval(0, math.inf)

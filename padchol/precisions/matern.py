@@ -20,18 +20,18 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Array
 
-from padchol.precisions.domain import POSITIVE, one_within
+from padchol.precisions.domain import POSITIVE, Interval, one_within
 from padchol.precisions.precision import Precision, combination
 
-DOMAIN = {"kappa": POSITIVE, "tau": POSITIVE}
 
-
-def matern(C: Any, G: Any, alpha: int = 2) -> Precision:
+def matern(C: Any, G: Any, alpha: int = 2, *, kappa: Interval = POSITIVE) -> Precision:
     """The precision of the weights of the mesh's hat functions. Parameters kappa, tau.
 
     C, G (n, n): mass and stiffness, as a finite-element library assembles them; C is lumped here.
-    `matern_parameters` gives kappa and tau of a range and a standard deviation. Positive definite
-    for kappa > 0 and tau > 0; elsewhere an error, or NaN where they are traced.
+    `padchol.precisions.mesh` makes them, refuses ranges that its mesh is too coarse for, and has
+    the rest that a field on a mesh takes. `matern_parameters` gives kappa and tau of a range and a
+    standard deviation. Positive definite for kappa > 0 and tau > 0; elsewhere, and outside of the
+    interval given for kappa, an error, or NaN where they are traced.
     """
     C, G = sp.csr_array(C), sp.csr_array(G)
     if C.shape != G.shape or C.shape[0] != C.shape[1]:
@@ -40,13 +40,15 @@ def matern(C: Any, G: Any, alpha: int = 2) -> Precision:
     if not (mass > 0).all():
         raise ValueError(f"expected positive row sums of C; got {mass.min()} in {mass.argmin()}")
     if alpha == 1:
+        parts = [sp.diags_array(mass), G]
         weights = lambda kappa, tau: (tau**2 * kappa**2, tau**2)
-        return combination([sp.diags_array(mass), G], weights, ("kappa", "tau"), domain=DOMAIN)
-    if alpha == 2:
+    elif alpha == 2:
         parts = [sp.diags_array(mass), G, G @ sp.diags_array(1 / mass) @ G]
         weights = lambda kappa, tau: (tau**2 * kappa**4, 2 * tau**2 * kappa**2, tau**2)
-        return combination(parts, weights, ("kappa", "tau"), domain=DOMAIN)
-    raise ValueError(f"expected alpha 1 or 2; got {alpha}")
+    else:
+        raise ValueError(f"expected alpha 1 or 2; got {alpha}")
+    domain = {"kappa": kappa, "tau": POSITIVE}
+    return combination(parts, weights, ("kappa", "tau"), domain=domain)
 
 
 def matern_parameters(
@@ -57,14 +59,16 @@ def matern_parameters(
     kappa = sqrt(8 nu) / reach: the correlation at that distance is about 0.13; and sigma^2 =
     Gamma(nu) / (Gamma(alpha) (4 pi)^(d/2) kappa^(2 nu) tau^2), nu = alpha - d/2 > 0.
     """
-    nu = alpha - dimension / 2
-    if nu <= 0:
-        raise ValueError(f"expected alpha > dimension / 2; got alpha {alpha} in {dimension}")
-    reach, sigma = _positive("reach", reach), _positive("sigma", sigma)
+    nu = smoothness(dimension, alpha)
+    reach, sigma = one_within(POSITIVE, "reach", reach), one_within(POSITIVE, "sigma", sigma)
     kappa = math.sqrt(8 * nu) / reach
     size = math.gamma(nu) / (math.gamma(alpha) * (4 * math.pi) ** (dimension / 2))
     return kappa, jnp.sqrt(size) / (kappa**nu * sigma)
 
 
-def _positive(name: str, x: Any) -> Array:
-    return one_within(POSITIVE, name, x)
+def smoothness(dimension: int, alpha: int) -> float:
+    """nu = alpha - dimension / 2; `ValueError` where it is not positive: without a variance."""
+    nu = alpha - dimension / 2
+    if nu <= 0:
+        raise ValueError(f"expected alpha > dimension / 2; got alpha {alpha} in {dimension}")
+    return nu

@@ -16,7 +16,6 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
 import scipy.sparse as sp
 from jaxtyping import Array, Float, Int
 
@@ -105,8 +104,10 @@ class Combination(eqx.Module):
 
     def __call__(self, *parameters: Any) -> Float[Array, " entries"]:
         theta = within(dict(self.domain), self.names, parameters)
-        f = jnp.stack([jnp.asarray(x, float) for x in self.weights(*theta)])
-        return f @ jnp.asarray(self.table, f.dtype)
+        dtype = jnp.result_type(*theta) if theta else float
+        f = jnp.stack([jnp.asarray(x, dtype) for x in self.weights(*theta)])
+        # A TPU rounds factors to bfloat16 otherwise, and Q null is no longer zero.
+        return jnp.matmul(f, jnp.asarray(self.table, f.dtype), precision="highest")
 
 
 class Fixed(eqx.Module):
@@ -146,70 +147,7 @@ def combination(
     return Precision(rows, cols, basis.T, entries, Fixed(basis), names)
 
 
-class _Kronecker(eqx.Module):
-    left: Precision
-    right: Precision
-
-    def __call__(self, left: Sequence[Any], right: Sequence[Any]) -> Array:
-        a, b = self.left.entries(*left), self.right.entries(*right)
-        return (a[:, None] * b).reshape(-1)
-
-
-def kronecker(left: Precision, right: Precision) -> Precision:
-    """left (x) right, the precision of a separable field, space by time say: x is (left, right)
-    row by row. Parameters: a tuple for each, `values((tau,), (1.0, rho))`.
-
-    Its null space, that of left (x) R^n + R^m (x) that of right, is large where there is any: k_1 n
-    + m k_2 - k_1 k_2 dimensions, as in the interactions of Knorr-Held (2000, Statistics in Medicine
-    19, 2555-2567). It must not depend on the parameters.
-    """
-    m, n = left.n, right.n
-    p, q = (index.reshape(-1) for index in np.indices((left.rows.size, right.rows.size)))
-    rows, cols = left.rows[p] * n + right.rows[q], left.cols[p] * n + right.cols[q]
-    U, V = _basis(left), _basis(right)
-    orthogonal = np.linalg.qr(U, mode="complete")[0] if U.size else np.eye(m)
-    rest = orthogonal[:, U.shape[1] :]
-    null = np.concatenate([np.kron(U, np.eye(n)), np.kron(rest, V)], 1)
-    names = ("parameters of the left", "parameters of the right")
-    return Precision(rows, cols, null.T, _Kronecker(left, right), Fixed(null), names)
-
-
-class _Independent(eqx.Module):
-    fields: tuple[Precision, ...]
-
-    def __call__(self, *parameters: Sequence[Any]) -> Array:
-        pairs = zip(self.fields, parameters, strict=True)
-        return jnp.concatenate([field.entries(*each) for field, each in pairs])
-
-
-class _BlockNull(eqx.Module):
-    fields: tuple[Precision, ...]
-
-    def __call__(self, *parameters: Sequence[Any]) -> Any:
-        found = [f.null(*each) for f, each in zip(self.fields, parameters, strict=True)]
-        if all(isinstance(each, np.ndarray) for each in found):
-            return scipy.linalg.block_diag(*found)
-        width, rows, at = sum(each.shape[1] for each in found), [], 0
-        for each in found:
-            rows.append(jnp.pad(each, ((0, 0), (at, width - at - each.shape[1]))))
-            at += each.shape[1]
-        return jnp.concatenate(rows)
-
-
-def independent(*fields: Precision) -> Precision:
-    """The joint precision of independent fields, one after the other: block diagonal.
-
-    Parameters: a tuple for each field, `values((tau,), (tau, rho))`.
-    """
-    start = np.cumsum([0, *(field.n for field in fields)])
-    rows = np.concatenate([field.rows + at for field, at in zip(fields, start, strict=False)])
-    cols = np.concatenate([field.cols + at for field, at in zip(fields, start, strict=False)])
-    constraints = scipy.linalg.block_diag(*(field.constraints for field in fields))
-    names = tuple(f"parameters of field {k}" for k in range(len(fields)))
-    return Precision(rows, cols, constraints, _Independent(fields), _BlockNull(fields), names)
-
-
-def _basis(precision: Precision) -> np.ndarray:
-    if not isinstance(precision.null, Fixed):
-        raise ValueError("expected a precision whose null space does not depend on its parameters")
-    return precision.null.basis
+def proper(rows: Any, cols: Any, n: int, entries: Callable, names: Sequence[str]) -> Precision:
+    """A precision of full rank, of its stored entries of both triangles and the map to them."""
+    none = np.zeros((n, 0))
+    return Precision(rows, cols, none.T, entries, Fixed(none), names)
