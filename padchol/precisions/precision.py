@@ -10,10 +10,12 @@ Values of sums are sums of values on one plan: `P.on(plan)(s) + Q.on(plan)(t)`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
@@ -76,13 +78,21 @@ class Precision(WithMethods):
 
 
 class Values(WithMethods):
-    """A precision on a plan: parameters to canonical values (nnz,). A pytree; made by `on`."""
+    """A precision on a plan: parameters to canonical values (nnz,). A pytree; made by `on`.
+
+    Where a parameter is a PyTensor variable, so are the values (`padchol.interop.builders`).
+    """
 
     plan: Plan
     precision: Precision
     place: Blocks
 
     def __call__(self, *parameters: Any) -> Float[Array, " nnz"]:
+        graphs = sys.modules.get("pytensor")  # where it is not imported there are no variables
+        if graphs and any(isinstance(x, graphs.Variable) for x in jax.tree.leaves(parameters)):
+            from padchol.interop.builders import precision_values
+
+            return precision_values(self, *parameters)
         return self.place(self.precision.entries(*self.precision._checked(parameters)))
 
     def field(self, *parameters: Any, loc: Any = 0.0) -> GMRF | IntrinsicGMRF:
