@@ -33,8 +33,8 @@ def two_parameters(name):
 MADE = {
     "precision": lambda: priors.pc_precision(0.7, 0.05),
     "phi": lambda: priors.pc_bym2_phi(areas(), 0.5, 0.99),
-    "ar1": lambda: priors.pc_ar1(0.4, 0.8),
-    "cor0": lambda: priors.pc_cor0(0.5, 0.01),
+    "ar1": lambda: priors.pc_ar1(0.4, 0.8, base=1),
+    "cor0": lambda: priors.pc_ar1(0.5, 0.01),
     "gamma": lambda: priors.gamma(2.5, 0.8),
     "gaussian": lambda: priors.gaussian(-1.0, 0.3),
     "range": lambda: two_parameters("range"),
@@ -119,7 +119,7 @@ def of_phi(phi):
 
 def of_ar1(rho):
     """Truncated exponential, at the rate by which P(rho > 0.4) = 0.8."""
-    rate = priors.pc_ar1(0.4, 0.8).arguments[0]
+    rate = priors.pc_ar1(0.4, 0.8, base=1).arguments[0]
     d = np.sqrt(1 - rho)
     return stats.truncexpon(np.sqrt(2) * rate, scale=1 / rate).logpdf(d) - np.log(2 * d)
 
@@ -169,8 +169,8 @@ RATE = -np.log(0.1) / np.sqrt(-np.log1p(-0.36))  # of the next two
 
 
 def pair(precision):
-    """pc_bym2_phi of two areas, and pc_cor0: value, first and second derivative."""
-    made = (priors.pc_bym2_phi(PAIR, 0.6, 0.9), priors.pc_cor0(0.6, 0.1))
+    """pc_bym2_phi of two areas, and pc_ar1: value, first and second derivative."""
+    made = (priors.pc_bym2_phi(PAIR, 0.6, 0.9), priors.pc_ar1(0.6, 0.1))
     values = lambda x: jnp.stack([prior(x) for prior in made])
     slopes = jax.jacfwd(values)
     at = jax.jit(lambda x: jnp.stack([values(x), slopes(x), jax.jacfwd(slopes)(x)], 1))
@@ -207,7 +207,10 @@ def test_at_the_base_models(precision):
 def test_twice_differentiable():
     """In the parameters, and in the arguments of the one whose rate has no closed form."""
     made = [make() for make in MADE.values()]
-    made += [lambda u: priors.pc_ar1(u, 0.8)(0.3), lambda alpha: priors.pc_ar1(0.4, alpha)(0.3)]
+    made += [
+        lambda u: priors.pc_ar1(u, 0.8, base=1)(0.3),
+        lambda alpha: priors.pc_ar1(0.4, alpha, base=1)(0.3),
+    ]
     x = jnp.array([2.0, 0.3, 0.4, -0.3, 1.5, 0.2, 1.2, 0.8, 0.4, 0.8])
 
     values = lambda x: jnp.stack([f(t) for f, t in zip(made, x, strict=True)])
@@ -247,7 +250,7 @@ def test_pytrees():
         traces.append(prior)
         return prior(x)
 
-    first, second = priors.pc_cor0(0.5, 0.1), priors.pc_cor0(0.5, 0.2)
+    first, second = priors.pc_ar1(0.5, 0.1), priors.pc_ar1(0.5, 0.2)
     assert at(first, 0.3) != at(second, 0.3)
     assert len(traces) == 1
     assert first != second
@@ -257,7 +260,7 @@ def test_pytrees():
 def test_arguments_that_are_traced_and_wrong_give_nan():
     made = {
         "alpha": lambda a: priors.pc_precision(1.0, a)(jnp.array([2.0, -1.0])),
-        "too small": lambda a: priors.pc_ar1(0.5, a / 4)(jnp.array([0.3, -2.0])),
+        "too small": lambda a: priors.pc_ar1(0.5, a / 4, base=1)(jnp.array([0.3, -2.0])),
         "phi": lambda a: priors.pc_bym2_phi(PAIR, 0.5, a)(jnp.array([0.3, 2.0])),
         "shape": lambda a: priors.gamma(1 - a, 1.0)(jnp.array([0.3, -2.0])),
     }
@@ -276,9 +279,12 @@ def test_arguments_that_are_traced_and_wrong_give_nan():
         (lambda: priors.pc_bym2_phi(PAIR, 1.0, 0.1), "expected 0 < u < 1; got 1.0"),
         (lambda: priors.pc_bym2_phi(np.ones((2, 3)), 0.5, 0.1), "square adjacency matrix"),
         (lambda: priors.pc_bym2_phi(sp.csr_array((3, 3)), 0.5, 0.1), "got 3 without any"),
-        (lambda: priors.pc_ar1(1.0, 0.9), "expected -1 < u < 1; got 1.0"),
-        (lambda: priors.pc_ar1(0.5, 0.5), r"sqrt\(\(1 - u\)/2\) = 0.5 < alpha < 1; got 0.5"),
-        (lambda: priors.pc_cor0(-0.5, 0.1), "expected 0 < u < 1; got -0.5"),
+        (lambda: priors.pc_ar1(1.0, 0.9, base=1), "expected -1 < u < 1; got 1.0"),
+        (
+            lambda: priors.pc_ar1(0.5, 0.5, base=1),
+            r"sqrt\(\(1 - u\)/2\) = 0.5 < alpha < 1; got 0.5",
+        ),
+        (lambda: priors.pc_ar1(-0.5, 0.1), "expected 0 < u < 1; got -0.5"),
         (lambda: priors.gamma(1.0, np.nan), "expected rate > 0, finite; got nan"),
         (lambda: priors.gaussian(np.inf, 1.0), "expected mean > -inf, finite; got inf"),
     ],

@@ -114,7 +114,7 @@ def test_autoregression_with_noise():
     """Three parameters, a composite design. The precision of the noise has a heavy tail, by which
     R-INLA's own strategies differ by a third."""
     rho = lambda t: 2 * jax.nn.sigmoid(t) - 1
-    prior = priors.pc_cor0(0.5, 0.5)
+    prior = priors.pc_ar1(0.5, 0.5)
     approximation = model(
         precisions.ar1(AR1.size),
         lambda t: (jnp.exp(t[1]), rho(t[2])),

@@ -30,23 +30,26 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
-import scipy.linalg
-import scipy.sparse as sp
 from jax import lax
 from jax.scipy.special import gammaln
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
-from scipy.sparse import csgraph
 
+from padchol.inla._distances import (
+    covariance_eigenvalues,
+    from_one,
+    from_zero,
+    of_deviation,
+    of_phi,
+    of_precision,
+    of_range,
+)
 from padchol.methods import WithMethods
 from padchol.numeric.values import poisoned, real_array
 from padchol.precisions.domain import CORRELATION, POSITIVE, PROPORTION, Interval, within
-from padchol.precisions.scaling import scaled_laplacian
 
 REAL, PROBABILITY = Interval(-math.inf, math.inf), Interval(0, 1)
 HALVINGS = 100  # of an interval that holds a rate: to rounding of float64
-SERIES = 1 / np.arange(3.0, 21.0, 2)  # 1/3 + y/5 + y^2/7 + ...: to rounding of float64 at y = 1/64
 
 
 def pc_precision(u: Any, alpha: Any) -> Prior:
@@ -57,7 +60,7 @@ def pc_precision(u: Any, alpha: Any) -> Prior:
     Base: no variance, d = 1/sqrt(tau), the standard deviation (Simpson et al. 2017, section 3.3).
     """
     u, alpha = _numbers(u=(POSITIVE, u), alpha=(PROBABILITY, alpha))
-    return _pc(POSITIVE, Partial(_of_precision), -jnp.log(alpha) / u)
+    return _pc(POSITIVE, Partial(of_precision), -jnp.log(alpha) / u)
 
 
 def pc_range_sd(range0: Any, alpha_range: Any, sd0: Any, alpha_sd: Any) -> RangeAndDeviation:
@@ -78,8 +81,8 @@ def pc_range_sd(range0: Any, alpha_range: Any, sd0: Any, alpha_sd: Any) -> Range
         alpha_sd=(PROBABILITY, alpha_sd),
     )
     return RangeAndDeviation(
-        _pc(POSITIVE, Partial(_of_range), -jnp.log(alpha_range) * range0),
-        _pc(POSITIVE, Partial(_of_deviation), -jnp.log(alpha_sd) / sd0),
+        _pc(POSITIVE, Partial(of_range), -jnp.log(alpha_range) * range0),
+        _pc(POSITIVE, Partial(of_deviation), -jnp.log(alpha_sd) / sd0),
     )
 
 
@@ -102,38 +105,32 @@ def pc_bym2_phi(W: Any, u: Any, alpha: Any) -> Prior:
     and n b numbers, 3 s for n = 3000, 100 s for 8000. Then O(n) for each value.
     """
     u, alpha = _numbers(u=(PROBABILITY, u), alpha=(PROBABILITY, alpha))
-    distance = Partial(_of_phi, _covariance_eigenvalues(W))
+    distance = Partial(of_phi, covariance_eigenvalues(W))
     return _pc(PROPORTION, distance, -jnp.log1p(-alpha) / distance(u)[0])
 
 
-def pc_ar1(u: Any, alpha: Any) -> Prior:
-    """rho, -1 < rho < 1, the correlation at lag one, with P(rho > u) = alpha.
+def pc_ar1(u: Any, alpha: Any, *, base: int = 0) -> Prior:
+    """rho, -1 < rho < 1, the correlation at lag one, shrunk to `base`, which is 0 or 1.
 
-        pi(rho) = lambda exp(-lambda d) / (1 - exp(-sqrt(2) lambda)) / (2 d),   d = sqrt(1 - rho)
-        P(rho > u) = (1 - exp(-lambda sqrt(1 - u))) / (1 - exp(-sqrt(2) lambda))
+        base 0, independence:   P(|rho| > u) = alpha,   d = sqrt(-log(1 - rho^2)),   0 < u < 1
+        base 1, no change:      P(rho > u) = alpha,     d = sqrt(1 - rho),          -1 < u < 1
 
-    -1 < u < 1 and sqrt((1 - u)/2) < alpha < 1, as rates are positive. Base: rho = 1, no change in
-    time (Sorbye & Rue 2017, J. Time Series Analysis 38, 923-935).
+    (Sorbye & Rue 2017, J. Time Series Analysis 38, 923-935; R-INLA's pc.cor0 and pc.cor1.) To base
+    0 half of the law is on either side, lambda = -log(alpha)/d(u), and the density has a corner at
+    0, where the derivative is given as 0, the mean of both sides. To base 1 the law is truncated at
+    d = sqrt(2), and sqrt((1 - u)/2) < alpha < 1, as rates are positive.
     """
+    if base == 0:
+        u, alpha = _numbers(u=(PROBABILITY, u), alpha=(PROBABILITY, alpha))
+        return _pc(CORRELATION, Partial(from_zero), -jnp.log(alpha) / from_zero(u)[0])
+    if base != 1:
+        raise ValueError(f"expected base 0 or 1; got {base}")
     u, alpha = _numbers(u=(CORRELATION, u), alpha=(PROBABILITY, alpha))
     least = jnp.sqrt((1 - u) / 2)
     if not isinstance(alpha > least, jax.core.Tracer) and not alpha > least:
         raise ValueError(f"expected sqrt((1 - u)/2) = {least:g} < alpha < 1; got {alpha:g}")
     rate = _truncated_rate(jnp.sqrt(1 - u), math.sqrt(2), poisoned(alpha, alpha > least))
     return Prior(CORRELATION, Partial(_penalised_from_one), (rate,))
-
-
-def pc_cor0(u: Any, alpha: Any) -> Prior:
-    """rho, -1 < rho < 1, a correlation, with P(|rho| > u) = alpha; 0 < u, alpha < 1.
-
-        pi(rho) = lambda/2 exp(-lambda d) |rho| / ((1 - rho^2) d),   d = sqrt(-log(1 - rho^2))
-        lambda = -log(alpha)/d(u)
-
-    Base: rho = 0, independence (Sorbye & Rue 2017). The density has a corner at 0; there the
-    derivative is given as 0, the mean of both sides.
-    """
-    u, alpha = _numbers(u=(PROBABILITY, u), alpha=(PROBABILITY, alpha))
-    return _pc(CORRELATION, Partial(_from_zero), -jnp.log(alpha) / _from_zero(u)[0])
 
 
 def gamma(shape: Any, rate: Any) -> Prior:
@@ -208,84 +205,11 @@ def _penalised(distance: Callable, x: Array, rate: Array) -> Array:
 
 def _penalised_from_one(rho: Array, rate: Array) -> Array:
     """That of the distance sqrt(1 - rho), truncated at its largest value."""
-    return _penalised(_from_one, rho, rate) - jnp.log(-jnp.expm1(-rate * math.sqrt(2)))
+    return _penalised(from_one, rho, rate) - jnp.log(-jnp.expm1(-rate * math.sqrt(2)))
 
 
 def _pc(support: Interval, distance: Partial, rate: Array) -> Prior:
     return Prior(support, Partial(_penalised, distance), (rate,))
-
-
-# ---- distances: x -> (d(x), log|d'(x)|) --------------------------------------------------------
-
-
-def _of_precision(tau: Array) -> tuple[Array, Array]:
-    return tau**-0.5, -1.5 * jnp.log(tau) - math.log(2)
-
-
-def _of_range(range: Array) -> tuple[Array, Array]:
-    return 1 / range, -2 * jnp.log(range)
-
-
-def _of_deviation(sd: Array) -> tuple[Array, Array]:
-    return sd, jnp.zeros_like(sd)
-
-
-def _from_one(rho: Array) -> tuple[Array, Array]:
-    return jnp.sqrt(1 - rho), -jnp.log(1 - rho) / 2 - math.log(2)
-
-
-def _from_zero(rho: Array) -> tuple[Array, Array]:
-    """d^2 = rho^2 m. Half of the law is on either side, hence log(2)."""
-    square, rest = rho**2, (1 - rho) * (1 + rho)
-    m = 1 + square * _log_remainder(-square, rest)
-    return jnp.sign(rho) * rho * jnp.sqrt(m), -jnp.log(m) / 2 - jnp.log(rest) - math.log(2)
-
-
-def _of_phi(g: Array, phi: Array) -> tuple[Array, Array]:
-    """With g the eigenvalues of Q^- and x = phi (g - 1), a sum of terms that are not negative:
-
-        d^2 = sum(x - log(1 + x)) = phi^2 sum((g - 1)^2 k(x)),   k(x) = (x - log(1 + x))/x^2
-        d d' = phi/2 sum((g - 1)^2/(1 + x))
-
-    so that nothing cancels near phi = 0, and 1 + x = (1 - phi) + phi g does not near 1.
-    """
-    g, phi = jnp.asarray(g, phi.dtype), phi[..., None]
-    square, one_x = (g - 1) ** 2, (1 - phi) + phi * g
-    s = jnp.sqrt(jnp.sum(square * _log_remainder(phi * (g - 1), one_x), -1))
-    return phi[..., 0] * s, jnp.log(jnp.sum(square / one_x, -1) / (2 * s))
-
-
-@jax.jit
-def _log_remainder(x: Array, one_x: Array) -> Array:
-    """(x - log(1 + x))/x^2 for x > -1, given 1 + x as well; 1/2 at zero.
-
-    Near zero by log(1 + x) = 2 (s + s^3/3 + s^5/5 + ...), s = x/(2 + x).
-    """
-    w = 1 / (2 + x)
-    s = x * w
-    near = jnp.abs(s) < 1 / 8
-    series = w - 2 * w**2 * s * jnp.polyval(jnp.asarray(SERIES[::-1], x.dtype), s**2)
-    x, one_x = jnp.where(near, 1, x), jnp.where(near, 2, one_x)
-    return jnp.where(near, series, (x - jnp.log(one_x)) / x**2)
-
-
-def _covariance_eigenvalues(W: Any) -> Float[np.ndarray, " n"]:
-    """Those of Q^-, zeros first: as many as the null space has dimensions, the others inverted.
-
-    `scaled_laplacian` refuses weights of which double precision cannot tell them apart.
-    """
-    Q, null = scaled_laplacian(W)
-    Q, (n, zeros) = sp.csr_array(Q), null.shape
-    if not zeros:
-        raise ValueError(f"expected areas with neighbours; got {n} without any")
-    order = csgraph.reverse_cuthill_mckee(Q, symmetric_mode=True)
-    row, col = Q[order][:, order].nonzero()
-    lower = row >= col
-    row, col = row[lower], col[lower]
-    band = np.zeros((np.max(row - col) + 1, n))
-    band[row - col, col] = Q[order[row], order[col]]
-    values = np.asarray(scipy.linalg.eigvals_banded(band, lower=True, overwrite_a_band=True))
-    return np.concatenate([np.zeros(zeros), 1 / values[zeros:]])
 
 
 def _truncated_rate(near: Array, far: float, probability: Array) -> Array:

@@ -92,7 +92,8 @@ class Values(WithMethods):
         if graphs and any(isinstance(x, graphs.Variable) for x in jax.tree.leaves(parameters)):
             from padchol.interop.builders import precision_values
 
-            return precision_values(self, *parameters)
+            variable: Any = precision_values(self, *parameters)
+            return variable
         return self.place(self.precision.entries(*self.precision._checked(parameters)))
 
     def field(self, *parameters: Any, loc: Any = 0.0) -> GMRF | IntrinsicGMRF:
