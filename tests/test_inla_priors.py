@@ -284,6 +284,7 @@ def test_arguments_that_are_traced_and_wrong_give_nan():
             lambda: priors.pc_ar1(0.5, 0.5, base=1),
             r"sqrt\(\(1 - u\)/2\) = 0.5 < alpha < 1; got 0.5",
         ),
+        (lambda: priors.pc_ar1(0.5, 0.1, base=2), "expected base 0 or 1; got 2"),
         (lambda: priors.pc_ar1(-0.5, 0.1), "expected 0 < u < 1; got -0.5"),
         (lambda: priors.gamma(1.0, np.nan), "expected rate > 0, finite; got nan"),
         (lambda: priors.gaussian(np.inf, 1.0), "expected mean > -inf, finite; got inf"),

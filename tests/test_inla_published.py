@@ -200,6 +200,30 @@ def apart(law, reference, entries=slice(None)):
     return mean, np.max(abs(np.atleast_1d(law.sd)[entries] / spread - 1)), quantiles
 
 
+def test_scotland_with_a_uniform_prior_of_phi(scotland):
+    _, approximation, _ = scotland
+
+    def log_prior(t):
+        return log_precision(t[0]) + jax.nn.log_sigmoid(t[1]) + jax.nn.log_sigmoid(-t[1])
+
+    found = inla.integrate(approximation, log_prior, np.zeros(2), corrected="simplified")
+    posterior = NUTS["scotland_uniform_phi"]["posterior"]
+    n = found.predictor.mean.size
+    laws = {
+        "log_tau": (found.hyper_of(lambda t: t[0]), slice(None)),
+        "phi": (found.hyper_of(lambda t: jax.nn.sigmoid(t[1])), slice(None)),
+        "b0": (found.latent, slice(2 * n, 2 * n + 1)),
+        "b1": (found.latent, slice(2 * n + 1, None)),
+        "b": (found.latent, slice(n)),
+        "eta": (found.predictor, slice(None)),
+    }
+    for name, (law, entries) in laws.items():
+        mean, sd, quantiles = apart(law, posterior[name], entries)
+        assert mean < 0.05
+        assert sd < 0.05
+        assert quantiles < 0.1
+
+
 def test_few_trials():
     """Binomial observations of one to four trials, which Laplace approximations find hard."""
     reference = NUTS["binomial"]

@@ -176,7 +176,7 @@ def _half_axes(
 ) -> tuple[list[tuple[int, int]], list[np.ndarray], str]:
     """How many steps each axis goes down and up, the drop of the log density along it, and a note
     where a heavy tail was cut: at HEAVY stretched standard deviations, if it falls there by less
-    than half of what a normal one does."""
+    than a quarter of what a normal one does."""
     p = along.mode.size
     directions = np.concatenate([-np.eye(p), np.eye(p)])
     reach = np.maximum(np.rint(along.stretch.reshape(-1) * math.sqrt(2 * DROP) / h), 1).astype(int)
@@ -190,7 +190,7 @@ def _half_axes(
         for d in np.flatnonzero(going):
             found[d] = np.concatenate([found[d], drop[which == d]])
             u = h * np.arange(len(found[d])) / along.stretch.reshape(-1)[d]
-            slow = (u >= HEAVY) & (found[d] < u**2 / 4)
+            slow = (u >= HEAVY) & (found[d] < u**2 / 8)
             beyond = np.flatnonzero((found[d] > DROP) | slow)
             if beyond.size:
                 cut = slow[beyond[0]]

@@ -28,9 +28,9 @@ Binomial, an autoregression seen through few trials, simulated here:
     log((1 + rho)/(1 - rho)) = logit((rho + 1)/2) ~ N(1, 1/0.5): mean 1, precision 0.5, variance 2
     theta = (log tau, logit((rho + 1)/2)),   the data's eta: 2 sin(2 pi t/20)
 
-The density of tau falls like tau^-3/2 in all of them: strictly, its mean is infinite. The part that
-makes it so is a field so flat that the data all but exclude it, and no draw comes near; "mean" and
-"sd" of tau are those of the draws.
+The density of tau falls like tau^-3/2 in all of them, which makes its mean infinite. On Scotland
+the data exclude fields so flat, and "mean" and "sd" of tau are those of the draws; the binomial
+data do not quite, and the two are null. log tau and sigma = tau^-1/2 have both.
 """
 
 from __future__ import annotations
@@ -311,7 +311,9 @@ def main() -> None:
     for name, made in models.items():
         model, quantities, told = made
         found, how = sampled(model, quantities, given.warmup, given.draws)
-        posterior = {each: summary(x) for each, x in found.items()}
+        posterior: dict = {each: summary(x) for each, x in found.items()}
+        if name == "binomial":
+            posterior["tau"] |= dict.fromkeys(("mean", "sd", "mean_error"))
         how["least_ess_bulk"] = float(min(np.min(s["ess_bulk"]) for s in posterior.values()))
         how["largest_r_hat"] = float(max(np.max(s["r_hat"]) for s in posterior.values()))
         results[name] = told | {"run": how, "posterior": posterior}
