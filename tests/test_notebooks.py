@@ -20,6 +20,7 @@ SLOW = (
     "08_pymc",
     "09_splines",
     "10_many_devices",
+    "11_nested_laplace",
 )
 LARGEST = 300_000  # bytes, outputs included
 
