@@ -162,6 +162,7 @@ def scotland():
     return found, approximation, log_prior
 
 
+@pytest.mark.slow
 def test_scotland(scotland):
     """BYM2. R-INLA corrects means along fixed effects only: so do we, where regions are compared.
 
@@ -200,6 +201,7 @@ def apart(law, reference, entries=slice(None)):
     return mean, np.max(abs(np.atleast_1d(law.sd)[entries] / spread - 1)), quantiles
 
 
+@pytest.mark.slow
 def test_scotland_with_a_uniform_prior_of_phi(scotland):
     _, approximation, _ = scotland
 
@@ -224,6 +226,7 @@ def test_scotland_with_a_uniform_prior_of_phi(scotland):
         assert quantiles < 0.1
 
 
+@pytest.mark.slow
 def test_few_trials():
     """Binomial observations of one to four trials, which Laplace approximations find hard."""
     reference = NUTS["binomial"]

@@ -24,8 +24,8 @@ from jaxtyping import Float, Int
 from padchol.inla._evaluation import Evaluated
 from padchol.inla._mode import Mode
 
-# Of the lattice, in standard deviations. The trapezoidal rule errs by exp(-2 pi^2 / h^2) for a
-# normal density: 3e-9 for 1. In one dimension points cost little.
+# Of the lattice, in standard deviations, those of both half axes on average. The trapezoidal rule
+# errs by exp(-2 pi^2 / h^2) for a normal density: 3e-9 for 1. In one dimension points cost little.
 STEP = {1: 0.5}
 COARSE = 1.0
 DROP = 7.0  # of the log density where the lattice ends: what lies beyond has weight 1e-3
@@ -155,7 +155,7 @@ def lattice(evaluate: Evaluate, along: Axes) -> Points:
     what it is along the axes, which says which points are left out.
     """
     p = along.mode.size
-    h = STEP.get(p, COARSE)
+    h = STEP.get(p, COARSE) * along.stretch.mean(0)
     steps, drops, note = _half_axes(evaluate, along, h)
     sides = [np.arange(-low, high + 1) for low, high in steps]
     count = math.prod(map(len, sides))
@@ -167,36 +167,37 @@ def lattice(evaluate: Evaluate, along: Axes) -> Points:
     at = np.stack(np.meshgrid(*sides, indexing="ij"), -1).reshape(-1, p)
     predicted = sum((drops[j][at[:, j] + steps[j][0]] for j in range(p)), np.zeros(len(at)))
     z = h * at[predicted <= CORNER * DROP]
-    weight = np.full(len(z), p * math.log(h) + along.log_volume())
+    weight = np.full(len(z), np.sum(np.log(h)) + along.log_volume())
     return Points(z, weight, evaluate(along.theta(z)), note)
 
 
 def _half_axes(
-    evaluate: Evaluate, along: Axes, h: float
+    evaluate: Evaluate, along: Axes, h: Float[np.ndarray, " p"]
 ) -> tuple[list[tuple[int, int]], list[np.ndarray], str]:
     """How many steps each axis goes down and up, the drop of the log density along it, and a note
     where a heavy tail was cut: at HEAVY stretched standard deviations, if it falls there by less
     than a quarter of what a normal one does."""
     p = along.mode.size
     directions = np.concatenate([-np.eye(p), np.eye(p)])
-    reach = np.maximum(np.rint(along.stretch.reshape(-1) * math.sqrt(2 * DROP) / h), 1).astype(int)
+    h, stretch = np.tile(h, 2), along.stretch.reshape(-1)
+    reach = np.maximum(np.rint(stretch * math.sqrt(2 * DROP) / h), 1).astype(int)
     found = [np.zeros(1) for _ in directions]
     going, note = np.ones(2 * p, bool), ""
     while going.any():
         which = np.repeat(np.flatnonzero(going), reach[going])
         step = np.concatenate([len(found[d]) + np.arange(reach[d]) for d in np.flatnonzero(going)])
-        z = h * step[:, None] * directions[which]
+        z = (h[which] * step)[:, None] * directions[which]
         drop = along.log_density - log_densities(evaluate(along.theta(z)))
         for d in np.flatnonzero(going):
             found[d] = np.concatenate([found[d], drop[which == d]])
-            u = h * np.arange(len(found[d])) / along.stretch.reshape(-1)[d]
+            u = h[d] * np.arange(len(found[d])) / stretch[d]
             slow = (u >= HEAVY) & (found[d] < u**2 / 8)
             beyond = np.flatnonzero((found[d] > DROP) | slow)
             if beyond.size:
                 cut = slow[beyond[0]]
                 found[d] = found[d][: beyond[0] + (not cut)]
                 note = _heavy(directions[d] @ along.vectors.T, found[d][-1]) if cut else note
-            going[d] = not beyond.size and h * len(found[d]) < FARTHEST
+            going[d] = not beyond.size and h[d] * len(found[d]) < FARTHEST
         reach = np.full(2 * p, 2)
     steps = [(len(found[j]) - 1, len(found[p + j]) - 1) for j in range(p)]
     drops = [np.concatenate([found[j][:0:-1], found[p + j]]) for j in range(p)]
