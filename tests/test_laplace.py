@@ -258,6 +258,21 @@ def test_derivatives_with_an_intrinsic_prior_and_through_the_entries_of_the_desi
     support.check_gradients(jax.jit(value), jnp.asarray([0.3, 0.8]), 1)
 
 
+@pytest.mark.parametrize("what", [pytest.param("C", marks=pytest.mark.slow), "e"])
+def test_derivatives_with_respect_to_the_plane(what):
+    """Of the mode and the marginal, where the plane that holds x moves, or turns."""
+    weight = np.cos(np.arange(n))
+
+    def value(p):
+        C = jnp.stack([jnp.ones(n) + p[0] * weight, weight]) if what == "C" else np.ones((1, n))
+        e = jnp.array([0.5, 0.1]) if what == "C" else p
+        prior = GMRF(PLAN, PLAN.values(Q)).constrain(C, e)
+        found = laplace(DESIGN, DATA["poisson"](1.7), prior)
+        return found.log_marginal + weight @ found.mode
+
+    support.check_gradients(jax.jit(value), jnp.asarray([0.3]), 1)
+
+
 def test_a_field_brings_its_own_mean_and_its_plan():
     with pytest.raises(ValueError, match="no loc beside a field"):
         laplace(DESIGN, DATA["poisson"](1.7), intrinsic(1.0), 0.5)

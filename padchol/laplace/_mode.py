@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -166,7 +167,6 @@ def search(problem: Problem, x: Array, max_steps: int | Array) -> Found:
     return Found(x, factor_of(plan, a, panels, info, pivots), W, found, jnp.asarray(count))
 
 
-@jax.custom_jvp
 def mode(problem: Problem, x: Array, factor: Factor, W: Array) -> Array:
     """x, the mode of the problem, as a function of all that the problem depends on.
 
@@ -176,19 +176,30 @@ def mode(problem: Problem, x: Array, factor: Factor, W: Array) -> Array:
     exact, and as it is made of the mode itself and of solves with one factor, so are its own
     derivatives.
     """
-    del problem, factor, W
+    plane = problem.plane
+    turning = plane is not None and not isinstance(plane.C, np.ndarray)
+    return _mode(turning, problem, x, factor, W)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _mode(turning: bool, problem: Problem, x: Array, factor: Factor, W: Array) -> Array:
+    """turning: whether C of the plane may have derivatives, which cost a solve for each row."""
+    del turning, problem, factor, W
     return x
 
 
-@mode.defjvp
-def _mode_jvp(primals, tangents):
+@_mode.defjvp
+def _mode_jvp(turning, primals, tangents):
     problem, x, factor, W = primals
-    x = mode(problem, x, *lax.stop_gradient((factor, W)))
+    x = _mode(turning, problem, x, *lax.stop_gradient((factor, W)))
     factor = same_factor(factor, problem.curvature(x))
     held = problem.held(factor, W)
 
     def step(p):
-        return p.stepped(x, factor.solve(p.gradient(x)), held)
+        if held is None:
+            return p.stepped(x, factor.solve(p.gradient(x)), None)
+        on = p.held(factor, held.W) if turning else p.plane.with_covariances(held.W)
+        return p.stepped(x, factor.solve(p.gradient(x)), on)
 
     return x, jax.jvp(step, (problem,), tangents[:1])[1]
 
