@@ -191,7 +191,7 @@ def _marginally_sampled(
 def _chains(density: Callable, starts: Array, key: Array, settings: _Settings) -> tuple:
     """A chain from each of the starts. In a batch all wait for the longest trajectory: on a CPU,
     where an evaluation in a batch of four costs two thirds at best, one after the other."""
-    chain = lambda each: _chain(density, *each, settings)
+    chain = lambda each: _chain(density, each[0], each[1], settings)
     pairs = (starts, jax.random.split(key, len(starts)))
     return lax.map(chain, pairs) if jax.default_backend() == "cpu" else jax.vmap(chain)(pairs)
 
@@ -211,7 +211,7 @@ def _chain(density: Callable, start: Array, key: Array, settings: _Settings) -> 
     """
     begin, averaged, size_of = dual_averaging_adaptation(settings.acceptance)
     metric_begin, metric_seen, metric_final = mass_matrix_adaptation(settings.metric != "dense")
-    kernel = kernels.build_kernel()
+    kernel: Any = kernels.build_kernel()
     typed = lambda tree: jax.tree.map(lambda x: jnp.asarray(x, start.dtype), tree)
 
     def step(state: _State, inputs: Any) -> tuple[_State, Any]:

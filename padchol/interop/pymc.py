@@ -119,7 +119,8 @@ class LatentModel(WithMethods):
                 f"expected a plan of order {self.latent_start.size}, the size of {latent!r}; got "
                 f"{plan.n}"
             )
-        self.design = design(plan, sp.eye_array(plan.n, dtype=self.latent_start.dtype))
+        eye = sp.eye_array(plan.n).astype(self.latent_start.dtype)
+        self.design = design(plan, eye)
         self.density = Held(density, f"{id(density)}")
         self.probes = Held(_symmetric(plan), plan.fingerprint)
         if not bool(eqx.filter_jit(self._problem(self.start).complete)(self.latent_start)):
@@ -228,7 +229,7 @@ def jax_function(inputs: Sequence[Any], outputs: Sequence[Any]) -> Callable:
     """A PyTensor graph as a JAX function to a sequence; parameters outside of their domain, as PyMC
     checks them, give -inf, and shared variables are constants."""
     shared = [x for x in graph_inputs(outputs) if isinstance(x, SharedVariable)]
-    constants = {x: pt.constant(x.get_value(borrow=True)) for x in shared}
+    constants: Any = {x: pt.constant(x.get_value(borrow=True)) for x in shared}
     graph = FunctionGraph(inputs, clone_replace(list(outputs), constants), clone=True)
     get_mode("JAX").including("local_check_parameter_to_ninf_switch").optimizer.rewrite(graph)
     return jax_funcify(graph)
