@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from formula_data import DATA, FLAG, I, N, X
+from formula_data import DATA, FLAG, I, N
 
 from padchol import likelihoods, mixed
 from padchol.mixed.formula import split
@@ -105,17 +105,19 @@ def test_data_of_another_kind():
     assert mixed.frame("y ~ k + (1 | g)", twice).names == ("Intercept", "k")
 
 
-def test_what_comes_later_says_so():
-    with pytest.raises(NotImplementedError, match=r"offset\(...\) in a formula is not supported"):
-        mixed.linear("y ~ x + offset(log(k + 1)) + (1 | g)", DATA)
+def test_arguments_that_are_refused():
     assert split("y ~ offset + `offset(a)` + (1 | g)")[1] == "offset + `offset(a)`"
-    with pytest.raises(NotImplementedError, match=r"weights= is not supported yet\. Meanwhile"):
-        mixed.linear("y ~ x + (1 | g)", DATA, weights="k")
-    with pytest.raises(NotImplementedError, match=r"offset= is not supported yet\. Meanwhile"):
-        mixed.generalized("k ~ x + (1 | g)", DATA, likelihoods.poisson, offset=X)
+    with pytest.raises(ValueError, match=r"expected columns \['w'\] in the data"):
+        mixed.linear("y ~ x + (1 | g)", DATA, weights="w")
+    with pytest.raises(ValueError, match=r"expected offset a column's name, or a number for each"):
+        mixed.linear("y ~ x + (1 | g)", DATA, offset=np.ones(3))
+    with pytest.raises(ValueError, match=r"weights that are positive and finite; got 0\.0 in row 0"):
+        mixed.linear("y ~ x + (1 | g)", DATA, weights=np.zeros(len(DATA)))
+    with pytest.raises(ValueError, match="a response without trials in a linear model"):
+        mixed.linear("y | k ~ x + (1 | g)", DATA)
     with pytest.raises(TypeError, match=r"unknown options \['REML'\]; there are reml"):
         mixed.linear("y ~ x + (1 | g)", DATA, REML=True)
     with pytest.raises(TypeError, match=r"a likelihood such as padchol\.likelihoods\.poisson"):
-        mixed.generalized("k ~ x + (1 | g)", DATA, "poisson")
+        mixed.generalized("k ~ x + (1 | g)", DATA, 3.5)
     with pytest.raises(ValueError, match="numbers in the column 'a'"):
         mixed.generalized("k ~ x + (1 | g)", DATA, likelihoods.binomial, "a")

@@ -181,7 +181,7 @@ def test_second_derivatives_by_reml():
 
 def test_estimates_are_those_of_generalised_least_squares():
     model = mixed.LinearMixedModel(Y, X, RANDOM)
-    (_, found), _ = lmm._value_and_grad(model, jnp.asarray(THETA))
+    (_, found), _ = lmm.evaluated(model, jnp.asarray(THETA))
     ZL, Lambda = (np.asarray(part) for part in dense_parts(THETA))
     V = ZL @ ZL.T + np.eye(N)
     information = X.T @ np.linalg.solve(V, X)
@@ -261,7 +261,7 @@ def test_the_search_says_whether_it_converged():
     ],
 )
 def test_formulas_are_taken_apart(formula, fixed, bars):
-    assert split(formula) == ("y", fixed, bars)
+    assert split(formula) == ("y", fixed, bars, (), ())
 
 
 def test_double_bars_are_terms_without_correlation():

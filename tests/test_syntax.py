@@ -29,7 +29,23 @@ pytest.importorskip("formulaic", reason="formulas need formulaic")
     ],
 )
 def test_formulas_are_taken_apart(formula, left, fixed, bars):
-    assert split(formula) == (left, fixed, bars)
+    assert split(formula) == (left, fixed, bars, (), ())
+
+
+@pytest.mark.parametrize(
+    ("formula", "offsets", "trials"),
+    [
+        ("y ~ x + offset(log(e)) - offset(o) + (1 | g)", ("log(e)", "-(o)"), ()),
+        ("y ~ offset(a + b)", ("a + b",), ()),
+        ("s | n ~ x + (1 | g)", (), ("n",)),
+        ("s | (n + m) ~ x", (), ("(n + m)",)),
+        ("cbind(s, n - s) ~ x", (), ("s", "n - s")),
+    ],
+)
+def test_offsets_and_trials(formula, offsets, trials):
+    found = split(formula)
+    assert (found.offsets, found.trials) == (offsets, trials)
+    assert "offset" not in found.fixed
 
 
 def test_names_of_a_group():
@@ -55,8 +71,9 @@ def test_names_of_a_group():
         ("y ~ `x", "matching quotes"),
         ("y ~ I(x^2)", r"powers written as \*\*"),
         ("y ~ . + (1 | g)", "'.' for all others is not supported"),
-        ("cbind(s, n - s) ~ x", "expected one response.*'trials'"),
-        ("s | n ~ x", "expected one response.*'trials'"),
+        ("cbind(s) ~ x", r"expected cbind\(successes, failures\); got 'cbind\(s\)'"),
+        ("s | n | m ~ x", "expected 'successes | trials'; got 's | n | m'"),
+        ("y ~ 2 * offset(o)", r"expected offset\(...\) as a summand of the right side"),
         ("y - o ~ x", r"arithmetic of the response inside I\(...\); got 'y - o'"),
         ("y^2 ~ x", r"arithmetic of the response inside I\(...\)"),
     ],

@@ -32,10 +32,15 @@ from padchol.likelihoods._counts import (
     negative_binomial,
     poisson,
 )
+from padchol.likelihoods._excess_zeros import ExcessZeros, excess_zeros
+from padchol.likelihoods._linear_variance import LinearNegativeBinomial, linear_negative_binomial
 from padchol.likelihoods._ordinal import Ordinal, increasing_cuts, ordinal
 from padchol.likelihoods._point_process import Cox, cox
 from padchol.likelihoods._survival import Weibull, weibull
+from padchol.likelihoods._truncated import Truncated, truncated, truncated_poisson
+from padchol.likelihoods._tweedie import Tweedie, tweedie
 from padchol.likelihoods._volatility import StochasticVolatility, stochastic_volatility
+from padchol.likelihoods._weighted import Weighted, weighted
 from padchol.likelihoods._zero_inflated import (
     ZeroInflated,
     zero_inflated,
@@ -47,9 +52,11 @@ __all__ = [
     "Beta",
     "Binomial",
     "Cox",
+    "ExcessZeros",
     "Gamma",
     "Gaussian",
     "Likelihood",
+    "LinearNegativeBinomial",
     "NegativeBinomial",
     "Ordinal",
     "Poisson",
@@ -57,22 +64,31 @@ __all__ = [
     "StochasticVolatility",
     "StudentT",
     "Terms",
+    "Truncated",
+    "Tweedie",
     "Weibull",
+    "Weighted",
     "WithOffset",
     "ZeroInflated",
     "beta",
     "binomial",
     "cox",
+    "excess_zeros",
     "gamma",
     "gaussian",
     "increasing_cuts",
+    "linear_negative_binomial",
     "negative_binomial",
     "ordinal",
     "poisson",
     "stacked",
     "stochastic_volatility",
     "student_t",
+    "truncated",
+    "truncated_poisson",
+    "tweedie",
     "weibull",
+    "weighted",
     "with_offset",
     "zero_inflated",
     "zero_inflated_binomial",

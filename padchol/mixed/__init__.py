@@ -13,15 +13,15 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from padchol import likelihoods
 from padchol.analysis import analyze
-from padchol.mixed.columns import numbers_of
+from padchol.mixed import families
+from padchol.mixed.anova import anova
+from padchol.mixed.families.models import of_family, of_likelihood
 from padchol.mixed.formula import frame
 from padchol.mixed.glmm import GeneralizedLinearMixedModel
 from padchol.mixed.levels import Levels
 from padchol.mixed.lmm import LinearMixedModel, Solution
 from padchol.mixed.report import Fit
-from padchol.mixed.syntax import INSTEAD_OF_OFFSET
 from padchol.mixed.terms import Random
 
 __all__ = [
@@ -31,6 +31,8 @@ __all__ = [
     "LinearMixedModel",
     "Random",
     "Solution",
+    "anova",
+    "families",
     "frame",
     "generalized",
     "linear",
@@ -52,59 +54,62 @@ def linear(
     data: a pandas DataFrame. Rows with missing values are left out. Columns of X, or of a term,
     that depend on those before them (an interaction without observations in one cell) are an error
     that names them, or with `drop` are dropped, the later ones first, as in R. `notes` of the model
-    and its fits say in words what was left out. `weights` and `offset` are not supported yet.
-    Further options are those of `padchol.analyze`. Needs formulaic.
+    and its fits say in words what was left out. weights: the residual variance of a row is sigma^2
+    over its weight. offset: a known summand of the mean. Both are names of columns, or arrays with
+    a number for each row of the data; `offset(x)` may stand in the formula. Further options are
+    those of `padchol.analyze`. Needs formulaic.
     """
-    _not_yet(weights=weights, offset=offset)
     _check_options(analysis)
-    read = frame(formula, data, drop=drop, labels=False)
-    options = {"reml": reml, "names": read.names, "notes": read.notes, **analysis}
+    read = frame(formula, data, drop=drop, labels=False, weights=weights, offset=offset)
+    if read.trials is not None:
+        raise ValueError(f"expected a response without trials in a linear model; got {formula!r}")
+    options = {"reml": reml, "names": read.names, "notes": read.notes, "reading": read.reading}
+    options |= {"weights": read.weights, "offset": read.offset, **analysis}
     return LinearMixedModel(read.y, read.X, read.random, **options)
 
 
 def generalized(
     formula: str,
     data: Any,
-    likelihood: Callable[..., likelihoods.Terms],
+    family: families.Family | Callable[..., Any] | str,
     *columns: str,
     drop: bool = False,
     weights: Any = None,
     offset: Any = None,
+    nagq: int = 1,
+    zero: str | None = None,
+    dispersion: str | None = None,
     **analysis: Any,
 ) -> GeneralizedLinearMixedModel:
     """The generalised linear mixed model of a formula: see `GeneralizedLinearMixedModel`.
 
-    likelihood: as in `padchol.likelihoods`, called with the response and the named columns of the
-    data: `generalized("hits ~ x + (1 | g)", data, likelihoods.binomial, "trials")`. A response of
-    two labels becomes 0 and 1; success is the second, as sorted or in the order of the categorical.
-    `drop`, `notes` and further options are as in `linear`. Needs formulaic.
+    family: of `padchol.mixed.families`, or its name; its parameters are estimated with the others.
+    zero: a formula "~ x" of the logit of the probability of zeros, beside those of the law, or all
+    of them where the law has none (truncated counts, gamma, beta: hurdles). dispersion: a formula
+    of the logarithm of the family's phi. nagq: nodes of adaptive quadrature for a model with one
+    term (1 | g); 1 is Laplace's approximation. weights multiply the log-likelihood of a row; those
+    of a gaussian divide its variance, and those of a binomial whose response are proportions are
+    the trials. offset, weights: names of columns, or arrays; `offset(x)` may stand in the formula,
+    and `successes | trials` on its left side.
+
+    Or a likelihood of `padchol.likelihoods`, called with the response and the named columns of the
+    data: `generalized("hits ~ x + (1 | g)", data, likelihoods.binomial, "trials")`.
+
+    A response of two labels becomes 0 and 1; success is the second, as sorted or in the order of
+    the categorical. `drop`, `notes` and further options are as in `linear`. Needs formulaic.
     """
-    _not_yet(weights=weights, offset=offset)
     _check_options(analysis)
-    if not callable(likelihood) or not all(isinstance(name, str) for name in columns):
+    found = families.family_of(family)
+    reading = {"drop": drop, "weights": weights, "offset": offset}
+    if found is not None and not columns:
+        options = {"zero": zero, "dispersion": dispersion, "nagq": nagq, **analysis}
+        return of_family(formula, data, found, reading=reading, **options)
+    if found is not None or zero is not None or dispersion is not None:
         raise TypeError(
-            "expected a likelihood such as padchol.likelihoods.poisson, and after it names of "
-            f"columns; got {(likelihood, *columns)!r}"
+            "expected zero= and dispersion= with a family of padchol.mixed.families, and names of "
+            f"columns with a likelihood of padchol.likelihoods; got {(family, *columns)!r}"
         )
-    counts = (likelihoods.gaussian, likelihoods.poisson, likelihoods.gamma, likelihoods.weibull)
-    read = frame(formula, data, columns, drop=drop, labels=likelihood not in counts)
-    terms = likelihood(read.y, *(numbers_of(read.data, name) for name in columns))
-    options = {"names": read.names, "notes": read.notes, **analysis}
-    return GeneralizedLinearMixedModel(terms, read.X, read.random, **options)
-
-
-def _not_yet(**given: Any) -> None:
-    """Raises `NotImplementedError` for what comes with a later version."""
-    if given["weights"] is not None:
-        raise NotImplementedError(
-            "weights= is not supported yet. Meanwhile: in a linear model multiply y, X and the x "
-            "of each Random by sqrt(weights) and give them to padchol.mixed.LinearMixedModel (its "
-            "deviance then lacks the constant -sum(log(weights))); in a generalised one multiply "
-            "the terms in a likelihood of your own that takes the column, or name the column of "
-            "trials of a binomial"
-        )
-    if given["offset"] is not None:
-        raise NotImplementedError(f"offset= is not supported yet. {INSTEAD_OF_OFFSET}")
+    return of_likelihood(formula, data, family, columns, reading=reading, nagq=nagq, **analysis)
 
 
 def _check_options(options: dict[str, Any]) -> None:

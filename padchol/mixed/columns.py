@@ -19,10 +19,12 @@ from padchol.mixed.variables import parsed, without_colours
 
 
 class Matrix(NamedTuple):
-    """values (n, p) and the names of its columns."""
+    """values (n, p), the names of its columns, and formulaic's way to them."""
 
     values: np.ndarray
     names: tuple[str, ...]
+    spec: Any = None
+    kept: tuple[int, ...] | None = None  # of the columns that it makes; None: all
 
 
 def check_data(data: Any, needed: Iterable[str]) -> None:
@@ -137,7 +139,29 @@ def design(text: str, data: Any) -> Matrix:
         if not at:
             raise ValueError(f"expected columns of X for the term {term}; it has one level only")
     names = tuple(str(name) for name in made.columns)
-    return _finite(Matrix(np.asarray(made, float), names), data)
+    return _finite(Matrix(np.asarray(made, float), names, made.model_spec), data)
+
+
+def design_again(matrix: Matrix, data: Any) -> np.ndarray:
+    """The columns of a matrix for the rows of other data: the same levels, the same knots."""
+    from formulaic.errors import FormulaicError
+
+    try:
+        made = matrix.spec.get_model_matrix(data, context={}, na_action="ignore")
+    except (FormulaicError, TypeError, ValueError, AttributeError) as error:
+        what = ", ".join(matrix.names)
+        raise ValueError(f"cannot evaluate {what}: {without_colours(error)}") from None
+    values = np.asarray(made, float)
+    values = values if matrix.kept is None else values[:, matrix.kept]
+    return _finite(Matrix(values, matrix.names), data).values
+
+
+def one_column(text: str, data: Any, what: str) -> Matrix:
+    """The values of one expression, as Python reads it."""
+    found = design(f"0 + I({text})", data)
+    if found.values.shape[1] != 1:
+        raise ValueError(f"expected one number a row for {what}; got {found.values.shape[1]}")
+    return found
 
 
 def unused_levels(name: str, levels: Levels, data: Any) -> list[str]:

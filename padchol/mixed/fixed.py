@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from padchol.mixed.columns import listed
+from padchol.mixed.columns import Matrix, listed
 
 EPS = float(np.finfo(float).eps)
 ROUNDING = 64.0  # of 1,500 random dependencies computed in doubles, or written with 15 digits, none
@@ -98,6 +98,13 @@ def full_rank(
         0, f"{what} is rank deficient: {count} column{'s' * (count > 1)} dropped: {dropped}"
     )
     return found.kept, notes
+
+
+def kept_columns(whole: Matrix, *, drop: bool = False, what: str = "X") -> tuple[Matrix, list[str]]:
+    """The matrix without its dependent columns, see `full_rank`, and what there is to say."""
+    kept, notes = full_rank(whole.values, whole.names, drop=drop, what=what)
+    names = tuple(whole.names[k] for k in kept)
+    return Matrix(whole.values[:, kept], names, whole.spec, tuple(kept)), notes
 
 
 def require_full_rank(X: Float[np.ndarray, "n p"], names: tuple[str, ...]) -> None:

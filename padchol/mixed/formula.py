@@ -5,6 +5,8 @@
     (x || g)    the same without correlations: a term for each term of x
     (x | g:h)   for each pair of levels of g and h that occurs
     (x | g / h) is (x | g) + (x | g:h)
+    offset(o)   a known summand of the linear predictor
+    s | n ~     successes in n trials, or cbind(s, f): successes and failures
     `my x`      a name that is no plain word
 
 The fixed part, and what stands before a bar, is read by formulaic: products a:b and a * b, powers
@@ -24,11 +26,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from padchol.mixed import columns as read
-from padchol.mixed.fixed import full_rank
+from padchol.mixed.columns import Matrix
+from padchol.mixed.fixed import kept_columns
 from padchol.mixed.levels import Levels
-from padchol.mixed.syntax import factors, spaced, split
+from padchol.mixed.reading import Grouping, Reading, known_levels, total, with_given
+from padchol.mixed.syntax import factors, one_sided, spaced, split
 from padchol.mixed.terms import Random
-from padchol.mixed.variables import named, response_column
+from padchol.mixed.variables import all_named, response_column
 
 __all__ = ["Frame", "frame", "split"]
 
@@ -41,7 +45,12 @@ class Frame(NamedTuple):
     names: tuple[str, ...]
     random: list[Random]
     data: Any  # the rows used
-    notes: tuple[str, ...] = ()  # in words: rows and columns left out, levels, what is success
+    notes: tuple[str, ...]  # in words: rows and columns left out, levels, what is success
+    weights: np.ndarray | None
+    offset: np.ndarray | None
+    trials: np.ndarray | None
+    parts: dict[str, Matrix]  # of the further one-sided formulas
+    reading: Reading  # how other data are read
 
 
 def frame(
@@ -51,37 +60,61 @@ def frame(
     *,
     drop: bool = False,
     labels: bool = True,
+    weights: Any = None,
+    offset: Any = None,
+    parts: dict[str, str] | None = None,
 ) -> Frame:
     """y (n,), X (n, p) and the random-effects terms of a formula. Needs formulaic.
 
     data: a pandas DataFrame, which is not changed. Rows with missing values in what the formula
-    names, or in further `columns`, are left out. Columns that depend on those before them are an
-    error, or dropped if `drop`. A response of two labels becomes 0 and 1, the second label being 1,
-    if `labels`. `notes` says what was left out. Raises `ValueError` for what cannot be read, naming
-    the part, `TypeError` for data of another kind.
+    names, or in further `columns`, are left out. weights and offset: names of columns, or arrays
+    with a number for each row of the data; offsets in the formula are added. parts: further
+    formulas `~ x` of fixed effects, by a name for messages. Columns that depend on those before
+    them are an error, or dropped if `drop`. A response of two labels becomes 0 and 1, the second
+    label being 1, if `labels`. `notes` says what was left out. Raises `ValueError` for what cannot
+    be read, naming the part, `TypeError` for data of another kind.
     """
-    left, fixed, bars = split(formula)
-    groups = sorted({name for _, group in bars for name in factors(group)})
+    text = split(formula)
+    further = {what: one_sided(each, what) for what, each in (parts or {}).items()}
+    groups = sorted({name for _, group in text.bars for name in factors(group)})
     read.check_data(data, [*groups, *columns])
-    alone, inside = set(), set()
-    response = response_column(left)
-    sides = [] if response else [f"0 + {left}"]
-    for text in [*sides, fixed, *(inner for inner, _ in bars)]:
-        one, other = named(text, data)
-        alone, inside = alone | one, inside | other
-    needed = {*alone, *inside, *groups, *columns, *([response] if response else [])}
+    data, beside = with_given(data, weights=weights, offset=offset)
+    response = response_column(text.left)
+    left = [*([] if response else [f"0 + {text.left}"]), *(f"0 + I({e})" for e in text.trials)]
+    right = [text.fixed, *further.values(), *(f"0 + I({each})" for each in text.offsets)]
+    right += [inner for inner, _ in text.bars]
+    of_left, of_right = all_named(left, data), all_named(right, data)
+    alone, inside = of_left[0] | of_right[0], of_left[1] | of_right[1]
+    needed = {*alone, *inside, *groups, *columns, *beside.values()}
+    needed |= {response} if response else set()
     read.check_data(data, needed)
     used, notes = read.complete(data, needed)
     table, more = read.usable(used, data, alone, inside)
     notes += more
-    y, more = _response(left, response, used, table, labels)
-    X = read.design(fixed, table)
+    y, more = _response(text.left, response, used, table, labels)
     notes += more
-    kept, more = full_rank(X.values, X.names, drop=drop)
-    names = tuple(X.names[k] for k in kept)
-    random, last = _random_terms(bars, used, data, table, drop)
+    whole = read.design(text.fixed, table)
+    X, more = kept_columns(whole, drop=drop)
+    also = {}
+    for what, each in further.items():
+        also[what], some = kept_columns(read.design(each, table), drop=drop, what=what)
+        more += some
+    random, grouping, last = _random_terms(text.bars, used, data, table, drop)
     notes = dict.fromkeys([*notes, *more, *last])  # each once
-    return Frame(y, X.values[:, kept], names, random, used, tuple(notes))
+    offsets = [read.one_column(each, table, "the offset") for each in text.offsets]
+    reading = Reading(
+        spaced(formula),
+        X, tuple(grouping), also, tuple(offsets), of_right[0] | of_right[1],
+        beside.get("offset"), known_levels(table),
+    )  # fmt: skip
+    given = {what: read.numbers_of(used, name) for what, name in beside.items()}
+    return Frame(
+        y, X.values, X.names, random, used, tuple(notes),
+        weights=given.get("weights"),
+        offset=total([*(each.values[:, 0] for each in offsets), given.get("offset")]),
+        trials=total([read.one_column(e, table, "the trials").values[:, 0] for e in text.trials]),
+        parts=also, reading=reading,
+    )  # fmt: skip
 
 
 def _response(
@@ -107,31 +140,33 @@ def _response(
 
 def _random_terms(
     bars: list[tuple[str, str]], used: Any, data: Any, table: Any, drop: bool
-) -> tuple[list[Random], list[str]]:
-    """The terms, and what there is to say of them."""
+) -> tuple[list[Random], list[Grouping], list[str]]:
+    """The terms, how each is read, and what there is to say of them."""
     notes: list[str] = []
-    levels: dict[str, Levels] = {}
+    levels: dict[str, tuple[Levels, list[Levels]]] = {}
     for _, group in bars:
         if group not in levels:
-            levels[group], more = _levels(used, data, group)
+            whole_group, parts, more = _levels(used, data, group)
+            levels[group] = whole_group, parts
             notes += more
-    terms = []
+    terms, read_by = [], []
     for inner, group in bars:
         text = f"({inner} | {':'.join(factors(group))})"
-        x = read.design(inner, table)
-        if not x.names:
+        whole = read.design(inner, table)
+        if not whole.names:
             raise ValueError(f"expected columns before the bar; got none in {text}")
-        kept, more = full_rank(x.values, x.names, drop=drop, what=text)
+        x, more = kept_columns(whole, drop=drop, what=text)
         notes += more
         alone = [other for _, other in bars].count(group) == 1
         name = ":".join(factors(group)) if alone else text
-        columns = tuple(x.names[k] for k in kept)
-        terms.append(Random(x.values[:, kept], levels[group], name, columns))
-    return terms, notes + _not_told_apart(terms)
+        whole_group, parts = levels[group]
+        terms.append(Random(x.values, whole_group, name, x.names))
+        read_by.append(Grouping.of(x, factors(group), whole_group, parts))
+    return terms, read_by, notes + _not_told_apart(terms)
 
 
-def _levels(used: Any, data: Any, group: str) -> tuple[Levels, list[str]]:
-    """The levels of a group, a:b being the pairs that occur."""
+def _levels(used: Any, data: Any, group: str) -> tuple[Levels, list[Levels], list[str]]:
+    """The levels of a group, a:b being the pairs that occur, and those of a and b."""
     parts, notes = [], []
     for name in factors(group):
         parts.append(Levels.of(used[name], name))
@@ -142,7 +177,7 @@ def _levels(used: Any, data: Any, group: str) -> tuple[Levels, list[str]]:
             f"expected two levels or more in the group {spaced(group)}; got only "
             f"{levels.labels.tolist()}, whose variance cannot be estimated"
         )
-    return levels, notes
+    return levels, parts, notes
 
 
 def _not_told_apart(terms: list[Random]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from padchol.likelihoods import Terms
+from padchol.mixed.families.family import Observed
 
 
 class Held(eqx.Module):
@@ -21,6 +23,11 @@ class Held(eqx.Module):
 
     def __call__(self, eta: Float[Array, " m"]) -> Float[Array, " m"]:
         return self.whole()(eta)
+
+    def at(self, predictors: Sequence[Array]) -> Terms:
+        """The terms; of a map from predictors to terms, those at these predictors."""
+        whole = self.whole()
+        return whole(*predictors) if predictors or isinstance(whole, Observed) else self
 
     def whole(self) -> Any:
         """The map that was held, with these arrays."""

@@ -65,7 +65,7 @@ class Levels:
             for row, label in enumerate(values):
                 if label is None or not _equal(label, label):
                     raise _missing(name, row)
-                first[row] = seen.setdefault(_key(label), len(seen))
+                first[row] = seen.setdefault(key_of(label), len(seen))
         except TypeError as error:
             raise ValueError(f"expected labels that can be compared in {name}; {error}") from None
         labels = [label for _, label in seen]
@@ -136,7 +136,8 @@ def _objects(values: Any) -> np.ndarray:
     return found
 
 
-def _key(label: Any) -> tuple[bool, Any]:
+def key_of(label: Any) -> tuple[bool, Any]:
+    """What tells labels apart: True and 1, equal in Python, are two."""
     return isinstance(label, (bool, np.bool_)), label
 
 

@@ -34,23 +34,20 @@ from jaxtyping import Array, Float
 
 from padchol.analysis import analyze
 from padchol.assembly import Products
-from padchol.factor import cholesky
+from padchol.factor import Factor, cholesky
 from padchol.methods import WithMethods
 from padchol.mixed import basis
+from padchol.mixed import linear_estimates as estimates
 from padchol.mixed.algebra import gram_blocks, orthonormal, regressed, residual
-from padchol.mixed.boundary import ZERO, settled, singular
-from padchol.mixed.data import Data
-from padchol.mixed.optimise import Minimum, minimise
+from padchol.mixed.data import Data, offset_of, weights_of
+from padchol.mixed.predict import Spread
 from padchol.mixed.profile import Profile, Solution
-from padchol.mixed.refit import Refits, begin, refit_all
+from padchol.mixed.reading import Reading, Rows
+from padchol.mixed.refit import Refits
 from padchol.mixed.report import Fit
+from padchol.mixed.surface import Surface
 from padchol.mixed.terms import Effects, Random, design_matrix, tables
 from padchol.plan import Plan
-
-# r^2 is a difference, and has lost nine of sixteen digits where sigma is this part of the deviation
-# of y. Measured for n = 300: the deviance is off by 1e-5 at 1e-4, by 1e-4 at 1e-5.
-EXHAUSTED = 3e-5
-SIZES = (0.0, 0.25, 4.0)  # multiples of a term's T that are tried from the end of a search
 
 
 class LinearMixedModel(WithMethods):
@@ -74,11 +71,13 @@ class LinearMixedModel(WithMethods):
     U: Float[np.ndarray, "p p"]
     unit: Float[np.ndarray, ""]  # of y: the standard deviation of what Q leaves of it
     ols: Float[np.ndarray, " p"]  # Q^T y / unit
-    data: Data | None  # for other responses; None inside a fit
+    log_weights: Float[np.ndarray, ""]  # the sum of their logarithms
+    data: Data | None  # the rows; None inside a fit
     names: tuple[str, ...] = eqx.field(static=True)
     n: int = eqx.field(static=True)
     reml: bool = eqx.field(static=True)
     notes: tuple[str, ...] = eqx.field(static=True)
+    reading: Reading | None = eqx.field(static=True)
 
     def __init__(
         self,
@@ -89,6 +88,9 @@ class LinearMixedModel(WithMethods):
         reml: bool = False,
         names: tuple[str, ...] = (),
         notes: tuple[str, ...] = (),
+        weights: Any = None,
+        offset: Any = None,
+        reading: Reading | None = None,
         **analysis: Any,
     ):
         y, X = np.asarray(y, float), np.asarray(X, float)
@@ -96,14 +98,17 @@ class LinearMixedModel(WithMethods):
             raise ValueError(f"expected y (n,) and X (n, p); got {y.shape} and {X.shape}")
         if not (np.isfinite(y).all() and np.isfinite(X).all()):
             raise ValueError("expected finite y and X; got NaN or infinity")
-        self.n, self.reml, self.notes = y.size, reml, tuple(notes)
+        self.n, self.reml, self.notes, self.reading = y.size, reml, tuple(notes), reading
         self.names = tuple(names) or tuple(f"x{c}" for c in range(X.shape[1]))
         self.effects, rows, codes = tables(self.n, random)
         _check_identified(self.effects, self.n)
-        Q, self.U = orthonormal(X, self.names)
-        ols, r = residual(Q, y)
+        w, offset = weights_of(weights, self.n), offset_of(offset, self.n)
+        self.log_weights, root = np.asarray(np.sum(np.log(w))), np.sqrt(w)
+        Q, self.U = orthonormal(root[:, None] * X, self.names)
+        ols, r = residual(Q, root * (y - offset))
+        rows = [root[:, None] * x for x in rows]
         rows, self.bases, self.first = basis.standard_terms(rows)
-        self.data = Data(self.effects, Q, tuple(rows), tuple(codes))
+        self.data = Data(self.effects, y, Q, tuple(rows), tuple(codes), root, offset)
         Z = sp.csc_array(design_matrix(self.effects, rows, codes, self.n))
         at, self.blocks = gram_blocks(self.effects, sp.csr_array(Z.T @ Z))
         low = at[0] >= at[1]
@@ -126,15 +131,15 @@ class LinearMixedModel(WithMethods):
     def deviance(self, theta: Any, sigma: Any = None) -> Float[Array, ""]:
         """-2 log likelihood, or the REML criterion, with beta (and sigma, where not given) profiled
         out. Differentiable to any order; NaN where theta is not finite."""
-        return self._profile(theta).deviance(sigma)
+        return self.profile(theta).deviance(sigma)
 
     def solution(self, theta: Any) -> Solution:
         """Estimates at theta."""
-        return self._profile(theta).solution()
+        return self.profile(theta).solution()
 
     def value_and_grad(self, theta: Any) -> tuple[Float[Array, ""], Float[Array, " theta"]]:
         """The deviance and its gradient, compiled once for models of one shape."""
-        (value, _), gradient = _value_and_grad(self._without_data(), self.effects.check(theta))
+        (value, _), gradient = evaluated(self.without_data(), self.effects.check(theta))
         return value, gradient
 
     def fit(self, start: Any = None, **options: Any) -> Fit:
@@ -143,50 +148,18 @@ class LinearMixedModel(WithMethods):
         The search runs in the standard basis, where it does not see how the covariates and the
         response were shifted and scaled. start: theta; max_steps: of the search, at most.
         """
-        inside, first = self._standard(), self.first
-        if start is not None:
-            start = np.asarray(self.effects.check(start))
-            first = basis.to_standard(self.effects, self.bases, start)
-        found = minimise(
-            inside.value_and_grad, first, self.effects.on_diagonal,
-            others=lambda x: basis.neighbours(self.effects, x, SIZES), **options,
-        )  # fmt: skip
-        found = settled(self.effects, found, inside.value_and_grad)
-        theta = basis.to_user(self.effects, self.bases, found.x)
-        (_, at), _ = _value_and_grad(self._without_data(), jnp.asarray(theta))
-        if not at.sigma > EXHAUSTED * self.unit:
-            found = found._replace(converged=False, message=_exhausted(float(at.sigma)))
-        return _fit(self, found, theta, jax.tree.map(np.asarray, at))
+        return estimates.fit(self, start, **options)
 
     def theta_covariance(self, theta: Any) -> Float[np.ndarray, "theta theta"]:
-        """2 H^-1, H the Hessian of the profiled deviance: the large-sample covariance of theta.
+        """The large-sample covariance of theta: see `linear_estimates.theta_covariance`."""
+        return estimates.theta_covariance(self, self.effects.check(theta))
 
-        NaN where H is not positive definite, and where a covariance matrix is singular: on the
-        boundary there is no such approximation. H is formed and inverted in the standard basis:
-        there d(theta(theta~)) has the Hessian J^T H J + sum_k (dd / dtheta_k) theta_k'', J the
-        Jacobian of theta(theta~).
-        """
-        theta = np.asarray(self.effects.check(theta))
-        nothing = np.full((theta.size, theta.size), np.nan)
-        if not np.isfinite(theta).all():
-            return nothing
-        within = basis.to_standard(self.effects, self.bases, theta)
-        if not np.all(within[self.effects.on_diagonal] > ZERO):
-            return nothing
-        inside = self._standard()
-        slope = np.asarray(inside.value_and_grad(within)[1])
-        J, bend = basis.user_jacobian(self.effects, self.bases, within, slope)
-        H = np.asarray(_hessian(inside, jnp.asarray(within))) - bend
-        if np.isfinite(H).all() and np.linalg.eigvalsh(H).min(initial=np.inf) > 0:
-            return 2 * J @ np.linalg.solve(H, J.T)
-        return nothing
-
-    def _standard(self) -> LinearMixedModel:
-        """The same model, whose theta is that of the standard basis."""
-        bare = self._without_data()
+    def standard(self) -> LinearMixedModel:
+        """The same model without data, whose theta is that of the standard basis."""
+        bare = self.without_data()
         return eqx.tree_at(lambda model: model.bases, bare, basis.identities(self.bases))
 
-    def _without_data(self) -> LinearMixedModel:
+    def without_data(self) -> LinearMixedModel:
         """What the deviance needs: calls of compiled programs take every array along."""
         none = lambda x: x is None
         return eqx.tree_at(lambda model: model.data, self, None, is_leaf=none)
@@ -196,7 +169,7 @@ class LinearMixedModel(WithMethods):
         data, p = self.data, self.p
         assert data is not None
         Q = jnp.asarray(data.Q)
-        ols, r = regressed(Q, y)
+        ols, r = regressed(Q, data.weighted(y))
         unit = jnp.linalg.norm(r) / math.sqrt(self.n)
         r = r / unit
         Ztr = data.t_times(r)
@@ -220,21 +193,51 @@ class LinearMixedModel(WithMethods):
         pairs = zip(self.bases, self.effects.factors(theta), strict=True)
         b = self.effects.times([jnp.asarray(R) @ T for R, T in pairs], u)
         fixed = jnp.asarray(data.Q) @ (jnp.asarray(self.U) @ beta)
-        return fixed + sigma * (data.times(b) + e)
+        return data.unweighted(fixed + sigma * (data.times(b) + e))
 
     def response(self, y: Array) -> Array:
         """The response of what `given` takes: itself."""
         return y
 
-    def _refits(self, fit: Fit, responses: Float[Array, "refits n"]) -> Refits:
-        x, inverse = begin(fit.minimum.x, self.effects.on_diagonal, fit.minimum.curvature)
-        inside = eqx.tree_at(lambda m: m.bases, self, basis.identities(self.bases))
-        found = refit_all(inside, responses, x, inverse, jnp.ones(()))
-        x, deviance, (beta, sigma), converged = jax.tree.map(np.asarray, found)
-        theta = np.stack([basis.to_user(self.effects, self.bases, each) for each in x])
-        return Refits(theta, beta, sigma, deviance, converged)
+    @property
+    def observed(self) -> Float[np.ndarray, " n"]:
+        """y, as it was given."""
+        assert self.data is not None
+        return self.data.y
 
-    def _profile(self, theta: Any) -> Profile:
+    def own_rows(self) -> Rows:
+        """The rows of the data, in the user's units."""
+        data = self.data
+        assert data is not None
+        X = data.Q @ self.U / data.root[:, None]
+        parts = zip(data.rows, self.bases, data.codes, strict=True)
+        return Rows(X, [(x @ R / data.root[:, None], c) for x, R, c in parts], data.offset, {})
+
+    def response_at(self, fit: Fit, eta: np.ndarray, rows: Rows) -> tuple[np.ndarray, float]:
+        """E[y] and its derivative in eta."""
+        del fit, rows
+        return eta, 1.0
+
+    def conditional(self, fit: Fit) -> tuple[Factor, float]:
+        """The factor of A, and sigma^2: A^-1 sigma^2 is the covariance of u given y."""
+        return estimates.factored(self, fit.theta).factor, (fit.sigma or 1.0) ** 2
+
+    def spread(self, fit: Fit) -> Spread:
+        """What variances of predictions need."""
+        return estimates.spread(self, fit)
+
+    def surface(self, fit: Fit) -> Surface:
+        """The likelihood over all parameters."""
+        return estimates.surface(self, fit)
+
+    def by_maximum_likelihood(self, fit: Fit) -> Fit:
+        return estimates.by_maximum_likelihood(fit)
+
+    def _refits(self, fit: Fit, responses: Float[Array, "refits n"]) -> Refits:
+        return estimates.refits(self, fit, responses)
+
+    def profile(self, theta: Any) -> Profile:
+        """The factored system at theta."""
         theta = self.effects.check(theta)
         pairs = zip(self.bases, self.effects.factors(theta), strict=True)
         M = [jnp.asarray(R) @ T for R, T in pairs]
@@ -249,7 +252,7 @@ class LinearMixedModel(WithMethods):
 
 
 @eqx.filter_jit
-def _value_and_grad(model: LinearMixedModel, theta: Array) -> tuple[tuple[Array, Solution], Array]:
+def evaluated(model: LinearMixedModel, theta: Array) -> tuple[tuple[Array, Solution], Array]:
     """((deviance, solution), gradient): one program for the search and for what it ends with."""
 
     def value(theta):
@@ -259,11 +262,6 @@ def _value_and_grad(model: LinearMixedModel, theta: Array) -> tuple[tuple[Array,
     return jax.value_and_grad(value, has_aux=True)(theta)
 
 
-@eqx.filter_jit
-def _hessian(model: LinearMixedModel, theta: Array) -> Array:
-    return jax.hessian(model.deviance)(theta)
-
-
 def _check_identified(effects: Effects, n: int) -> None:
     for term in effects.terms:
         if term.size >= n:
@@ -271,30 +269,3 @@ def _check_identified(effects: Effects, n: int) -> None:
                 f"expected fewer coefficients in {term.name} than the {n} observations; got "
                 f"{term.size}, whose variance could not be told from the residual one"
             )
-
-
-def _exhausted(sigma: float) -> str:
-    return (
-        f"the random effects fit the response: sigma {sigma:.2g} is less than {EXHAUSTED:.0e} of "
-        "the response's deviation, where the deviance has lost its digits or falls without end"
-    )
-
-
-def _fit(model: LinearMixedModel, found: Minimum, theta: np.ndarray, at: Any) -> Fit:
-    return Fit(
-        theta=theta,
-        theta_names=model.effects.names,
-        beta=at.beta,
-        names=model.names,
-        covariance=at.covariance,
-        sigma=float(at.sigma),
-        deviance=float(at.deviance),
-        effects=model.effects.split(at.b),
-        terms=model.effects,
-        criterion="REML criterion" if model.reml else "deviance",
-        n=model.n,
-        notes=model.notes,
-        minimum=found,
-        singular=singular(model.effects, found.x),
-        model=model,
-    )

@@ -45,16 +45,20 @@ class Profile(eqx.Module):
         g = jax.scipy.linalg.cho_solve((L, True), S[:p, p])
         return L, g, S[p, p] - S[:p, p] @ g
 
-    def deviance(self, sigma: Any = None) -> Array:
-        return self._value(*self.regression(quadratic(self.factor, self.R)[0]), sigma)
+    def deviance(self, sigma: Any = None, coefficients: Any = None) -> Array:
+        """coefficients (p,): those of y in S, where they are not the best."""
+        L, g, rss = self.regression(quadratic(self.factor, self.R)[0])
+        if coefficients is not None:
+            rss = rss + jnp.sum((L.T @ (coefficients - g)) ** 2)
+        return self._value(L, rss, sigma)
 
-    def _value(self, L: Array, g: Array, rss: Array, sigma: Any = None) -> Array:
+    def _value(self, L: Array, rss: Array, sigma: Any = None) -> Array:
         """The criterion, from what `regression` gives."""
-        del g
         unit = jnp.asarray(self.model.unit)
         variance = rss / self.freedom if sigma is None else (jnp.asarray(sigma, float) / unit) ** 2
         value = self.factor.logdet() + rss / variance
         value = value + self.freedom * (jnp.log(2 * jnp.pi * variance) + 2 * jnp.log(unit))
+        value = value - jnp.asarray(self.model.log_weights)
         if not self.model.reml:
             return value
         U = jnp.asarray(self.model.U)
@@ -71,4 +75,4 @@ class Profile(eqx.Module):
         beta = unit * half(U, jnp.asarray(self.model.ols) + g)
         effects = self.model.effects
         b = unit * effects.times(effects.factors(self.theta), W[:, -1] - W[:, :-1] @ g)
-        return Solution(self._value(L, g, rss), sigma, beta, root @ root.T, b)
+        return Solution(self._value(L, rss), sigma, beta, root @ root.T, b)

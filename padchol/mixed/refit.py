@@ -38,6 +38,7 @@ class Refits(NamedTuple):
     sigma: Float[np.ndarray, " refits"] | None  # None where the model has no residual variance
     deviance: Float[np.ndarray, " refits"]
     converged: Bool[np.ndarray, " refits"]
+    extra: Float[np.ndarray, "refits extra"] | None = None  # the likelihood's own parameters
 
 
 def begin(x: np.ndarray, even: np.ndarray, H: np.ndarray | None) -> tuple[Array, Array]:
@@ -117,7 +118,8 @@ def refit_all(model: Any, responses: Any, x: Array, inverse: Array, unit: Array)
 def responses_of(fit: Any, key: Array, n: int) -> tuple[Any, Array]:
     """(what `model.given` takes, the responses alone), n of each along the first axis."""
     sigma = jnp.asarray(1.0 if fit.sigma is None else fit.sigma)
-    estimates = jnp.asarray(fit.theta), jnp.asarray(fit.beta), sigma
+    extra = [jnp.asarray(part.parameters) for part in fit.extras]
+    estimates = jnp.asarray(fit.theta), jnp.asarray(fit.beta), sigma, *extra
     return _simulate_all(fit.model, jax.random.split(key, n), *estimates)
 
 

@@ -8,8 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from padchol.mixed import conditional, confint, predict, residuals, summary
+from padchol.mixed.conditional import Ranef
+from padchol.mixed.families.predictors import Part
 from padchol.mixed.optimise import Minimum
 from padchol.mixed.refit import Refits, responses_of
+from padchol.mixed.satterthwaite import Hypothesis, Satterthwaite
 from padchol.mixed.terms import Effects, Term
 
 
@@ -31,6 +35,7 @@ class Fit(NamedTuple):
     singular: tuple[str, ...] = ()  # terms whose covariance matrix has not full rank
     notes: tuple[str, ...] = ()  # in words: rows and columns left out, what is success
     model: Any = None
+    extras: tuple[Part, ...] = ()  # the likelihood's own parameters
 
     @property
     def converged(self) -> bool:
@@ -61,6 +66,122 @@ class Fit(NamedTuple):
             raise KeyError(f"no term {name!r}; there are {[t.name for t in self.terms.terms]}")
         return found[0]
 
+    @property
+    def formula(self) -> str:
+        """Of the model; empty where it was made from matrices."""
+        reading = getattr(self.model, "reading", None)
+        return reading.formula if reading is not None else ""
+
+    @property
+    def df(self) -> int:
+        """How many parameters were estimated: theta, beta, sigma, and the likelihood's own."""
+        own = sum(part.parameters.size for part in self.extras)
+        return self.theta.size + self.beta.size + own + (self.sigma is not None)
+
+    @property
+    def loglik(self) -> float:
+        """log p(y), or the restricted one of a REML fit."""
+        return -self.deviance / 2
+
+    @property
+    def aic(self) -> float:
+        return self.deviance + 2 * self.df
+
+    @property
+    def bic(self) -> float:
+        return self.deviance + np.log(self.n) * self.df
+
+    @property
+    def fitted(self) -> Float[np.ndarray, " n"]:
+        """E[y] given the random effects at their conditional means."""
+        return self.predict(type="response")
+
+    def predict(
+        self,
+        data: Any = None,
+        *,
+        random: bool = True,
+        new_levels: str = "error",
+        se: bool = False,
+        type: str = "link",
+    ) -> Any:
+        """Predictions (n,) for the rows of a DataFrame, or of the model's own data.
+
+        random: with the random effects, at their conditional means. new_levels: what to do with
+        levels that the model has not seen: "error", or "zero", the mean of their law. type: "link",
+        eta, or "response", E[y], for one trial of a binomial. se: a `Prediction`, (value, se),
+        whose standard errors are of eta given theta, or by the delta method of E[y]; they are those
+        of the mean, without the noise of an observation. See `padchol.mixed.predict`. Cost: with
+        se, a solve for each row. Raises `ValueError` for data that cannot be read, levels that the
+        model does not know, and models made from matrices where data are given.
+        """
+        return predict.predict(self, data, random, new_levels, se, type)
+
+    def ranef(self, variances: bool = False) -> Any:
+        """The conditional means of the random effects: a DataFrame for each term, by its name.
+
+        With variances: a `Ranef` of these, `.effects`, and of their covariance matrices given
+        theta, `.variances`, (levels, p, p) for each term. See `padchol.mixed.conditional`.
+        """
+        effects = conditional.means(self)
+        return Ranef(effects, conditional.covariances(self)) if variances else effects
+
+    def residuals(self, kind: str = "response") -> Float[np.ndarray, " n"]:
+        """Of each row, given the random effects at their conditional means.
+
+        kind: "response", y - E[y]; "pearson", that over its standard deviation, but for sigma in a
+        linear model; "scaled", Pearson's over sigma; "working", on the scale of eta; "deviance",
+        the signed roots of each row's part of the deviance. See `padchol.mixed.residuals`.
+        """
+        return residuals.residuals(self, kind)
+
+    def confint(
+        self, level: float = 0.95, method: str = "wald", *, key: Array | None = None, n: int = 500
+    ) -> Any:
+        """Intervals of all parameters: a DataFrame with the columns lower and upper.
+
+        Rows are named like the parameters: of each term `g[x]` a standard deviation, `g[x, z]` a
+        correlation; sigma; fixed effects; the likelihood's own parameters. method: "wald",
+        "profile" (of the likelihood) or "bootstrap" (quantiles of `n` refits, with a JAX key). See
+        `padchol.mixed.intervals`. NaN where an interval is not defined or was not found.
+        """
+        return confint.confint(self, level, method, key, n)
+
+    def hypothesis(self, L: Any, r: Any = 0.0) -> Hypothesis:
+        """The test of L beta = r, L (p,) or (rows, p), with Satterthwaite's degrees of freedom.
+
+        Of linear models; see `padchol.mixed.satterthwaite`. Raises `TypeError` for others.
+        """
+        if self.sigma is None:
+            raise TypeError(
+                "expected a linear model for Satterthwaite's degrees of freedom; got a generalised "
+                "one, whose tests are those of large samples: anova, or z in the summary"
+            )
+        return Satterthwaite(self).test(L, r)
+
+    def by_maximum_likelihood(self) -> Fit:
+        """The fit, or where it was by REML that of its model by maximum likelihood."""
+        return self.model.by_maximum_likelihood(self)
+
+    def surface(self) -> Any:
+        """The deviance over all parameters: see `padchol.mixed.surface`."""
+        return self.model.surface(self)
+
+    @property
+    def extra_names(self) -> tuple[str, ...]:
+        """Of the likelihood's own parameters: `dispersion[x]`."""
+        return tuple(f"{part.title}[{name}]" for part in self.extras for name in part.names)
+
+    def to_frame(self, level: float = 0.95) -> Any:
+        """A DataFrame with a row for each parameter: effect, group, term, estimate, std_error,
+        statistic, p_value (of the normal law), and Wald's lower and upper."""
+        return summary.to_frame(self, level)
+
+    def summary(self, *, correlation: bool = False, satterthwaite: bool = False) -> str:
+        """The fit as text. correlation: of the fixed effects, too; satterthwaite: degrees of
+        freedom and p of the fixed effects of a linear model, which costs an exact Hessian."""
+        return summary.summary(self, correlation=correlation, satterthwaite=satterthwaite)
+
     def simulate(self, key: Array, n: int) -> Float[np.ndarray, "n rows"]:
         """n responses drawn from the fitted model, random effects drawn anew, for a JAX key."""
         return np.asarray(responses_of(self, key, n)[1])
@@ -73,29 +194,4 @@ class Fit(NamedTuple):
         return self.model._refits(self, responses_of(self, key, n)[0])
 
     def __str__(self) -> str:
-        end = "converged" if self.converged else f"NOT CONVERGED: {self.minimum.message}"
-        lines = [f"{self.criterion} {self.deviance:.5f}, {self.n} observations; {end}"]
-        if self.singular:
-            lines.append(
-                f"singular fit: the covariance matrix of {', '.join(self.singular)} has not full "
-                "rank (a standard deviation of zero, or a correlation of one)"
-            )
-        lines.append("")
-        lines.append(f"{'random effects':32}{'std. dev.':>12}  correlations")
-        for term in self.terms.terms:
-            V = self.random_covariance(term.name)
-            deviation = np.sqrt(np.diagonal(V))
-            for k, column in enumerate(term.columns):
-                label = f"{term.name} ({term.levels}): {column}"
-                with np.errstate(invalid="ignore"):
-                    pairs = V[k, :k] / (deviation[k] * deviation[:k])
-                shown = " ".join(f"{r:.2f}" for r in pairs)
-                lines.append(f"{label:32}{deviation[k]:12.5g}  {shown}")
-        if self.sigma is not None:
-            lines.append(f"{'residual':32}{self.sigma:12.5g}")
-        lines.append("")
-        lines.append(f"{'fixed effects':32}{'estimate':>12}{'std. error':>12}")
-        for row in zip(self.names, self.beta, self.standard_errors, strict=True):
-            lines.append("{:32}{:12.5g}{:12.5g}".format(*row))
-        lines += ["", *(f"note: {note}" for note in self.notes)] if self.notes else []
-        return "\n".join(line.rstrip() for line in lines)
+        return self.summary()

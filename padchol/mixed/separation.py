@@ -19,26 +19,37 @@ LARGE = 10.0  # multiple of a standard deviation that a likelihood ought to see
 
 
 def endless(
-    model: Any, found: Minimum, value_and_grad: Callable[[Any], tuple[Any, Any]], unit: float
+    model: Any, found: Minimum, value_and_grad: Callable[[Any], tuple[Any, Any]], units: np.ndarray
 ) -> str:
     """What has no end, in words; "" where all is well.
 
     Separation (Albert & Anderson 1984, Biometrika 71, 1-10): along a direction of beta the
     likelihood only gets better, and the search ends where it is flat. From such an end the part of
     beta in directions of little curvature is made larger, by three standard errors: at a minimum
-    the deviance rises by 9, here it does not. Likewise standard deviations that are large already
-    are made larger.
+    the deviance rises by 9, here it does not. Likewise the logarithms and logits of a likelihood's
+    own parameters, and standard deviations that are large already.
     """
     if found.curvature is None or not np.isfinite(found.value):
         return ""
-    k = model.effects.n_theta
-    columns = _separated(model, found, value_and_grad, k, unit)
-    if columns:
+    k, sizes = model.effects.n_theta, np.cumsum(model.sizes)
+    columns = _separated(found, value_and_grad, slice(k, sizes[1]), units, model.Q)
+    names = _named(columns, model.names, model.U, model.X)
+    if names:
         return (
-            f"separation: the data do not bound the coefficients of {', '.join(columns)}, whose "
+            f"separation: the data do not bound the coefficients of {', '.join(names)}, whose "
             "estimates run to infinity (some level or combination of the covariates has only "
             "zeros, or only successes, say); leave these columns out, or join levels"
         )
+    for part, begin, end in zip(model.parts, sizes[1:], sizes[2:], strict=False):
+        outward = _separated(found, value_and_grad, slice(begin, end), units, part.Q)
+        names = _named(outward, part.names, part.U, part.Q @ part.U)
+        if names:
+            return (
+                f"{part.title}: the data do not bound the coefficients of {', '.join(names)}, "
+                "whose estimates run to infinity (the parameter itself to an end of its range: no "
+                "inflation, or no dispersion beyond the law without it, say); leave them out, or "
+                "choose the simpler family"
+            )
     terms = _unbounded(model, found, value_and_grad)
     if terms:
         return (
@@ -49,26 +60,35 @@ def endless(
 
 
 def _separated(
-    model: Any, found: Minimum, value_and_grad: Callable, k: int, unit: float
-) -> list[str]:
-    gamma, H = found.x[k:], np.asarray(found.curvature)[k:, k:]
+    found: Minimum, value_and_grad: Callable, where: slice, units: np.ndarray, Q: np.ndarray
+) -> np.ndarray | None:
+    """The direction, of coefficients of Q, that has no end; None where each has one."""
+    unit, gamma = units[where], found.x[where]
+    H = np.asarray(found.curvature)[where, where]
     if not gamma.size or not np.isfinite(H).all():
-        return []
-    values, vectors = np.linalg.eigh(H / unit**2)  # in units of eta
+        return None
+    values, vectors = np.linalg.eigh(H / unit[:, None] / unit)  # in units of eta
     weak = vectors[:, values < WEAK]
     outward = weak @ (weak.T @ gamma)
-    reach = unit * np.max(np.abs(model.Q @ outward))
+    reach = np.max(np.abs(Q @ (unit * outward)))
     if reach < 1.0:
-        return []
+        return None
     predicted = max(float(outward @ H @ outward) / 2, 1e-12)
     times = min(ERRORS / np.sqrt(predicted), max(1.0, FAR / reach))
     moved = found.x.copy()
-    moved[k:] += times * outward
+    moved[where] += times * outward
     rise = float(value_and_grad(jnp.asarray(moved))[0]) - found.value
-    if not rise < LITTLE * ERRORS**2:
+    return outward if rise < LITTLE * ERRORS**2 else None
+
+
+def _named(
+    outward: np.ndarray | None, names: tuple[str, ...], U: np.ndarray, X: np.ndarray
+) -> list[str]:
+    """The columns of X = Q U that make most of a direction."""
+    if outward is None:
         return []
-    sizes = np.abs(np.linalg.solve(model.U, outward)) * np.sqrt(np.mean(model.X**2, axis=0))
-    return [name for name, size in zip(model.names, sizes, strict=True) if size > 0.1 * sizes.max()]
+    sizes = np.abs(np.linalg.solve(U, outward)) * np.sqrt(np.mean(X**2, axis=0))
+    return [name for name, size in zip(names, sizes, strict=True) if size > 0.1 * sizes.max()]
 
 
 def _unbounded(model: Any, found: Minimum, value_and_grad: Callable) -> list[str]:

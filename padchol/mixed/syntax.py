@@ -25,12 +25,23 @@ class Mark(NamedTuple):
     code: bool  # inside a call, square brackets or braces, where Python is spoken
 
 
-def split(formula: str) -> tuple[str, str, list[tuple[str, str]]]:
-    """(left side, fixed part, [(x, group), ...]) of 'y ~ fixed + (x | group)'.
+class Parts(NamedTuple):
+    """A formula taken apart: expressions as text."""
+
+    left: str  # the response
+    fixed: str
+    bars: list[tuple[str, str]]  # (x, group) of each random-effects term
+    offsets: tuple[str, ...] = ()
+    trials: tuple[str, ...] = ()  # what adds up to the number of trials
+
+
+def split(formula: str) -> Parts:
+    """The parts of 'y ~ fixed + offset(o) + (x | group)'.
 
     `(x || g)` and `a / b` are written out: one term for each term of x, and for a and a:b. Minus
-    signs belong to the fixed part: '(x | g) - 1' is '-1' and (x | g). Raises `ValueError` for what
-    cannot be read, naming the part, and `NotImplementedError` for offset(...).
+    signs belong to the fixed part: '(x | g) - 1' is '-1' and (x | g). A left side `s | n` is s
+    successes in n trials, `cbind(s, f)` s successes and f failures. Raises `ValueError` for what
+    cannot be read, naming the part.
     """
     if not isinstance(formula, str):
         raise TypeError(f"expected a formula as text, 'y ~ ...'; got {type(formula).__name__}")
@@ -42,9 +53,14 @@ def split(formula: str) -> tuple[str, str, list[tuple[str, str]]]:
         raise ValueError(
             f"expected terms after the ~ of {formula!r}; an intercept alone is written 'y ~ 1'"
         )
+    left, trials = _response(left)
     _refuse(left, right)
-    fixed, bars = "", []
+    fixed, bars, offsets = "", [], []
     for sign, piece in _flattened(right, formula):
+        inside = _argument("offset", piece)
+        if inside is not None:
+            offsets.append(inside if sign == "+" else f"-({inside})")
+            continue
         if not _has_bar(piece):
             fixed += (f" {sign} " if fixed else sign.strip("+")) + piece
             continue
@@ -56,7 +72,16 @@ def split(formula: str) -> tuple[str, str, list[tuple[str, str]]]:
                 "may join such terms"
             )
         bars += _written_out(inside, piece)
-    return left, fixed or "1", bars
+    return Parts(left, fixed or "1", bars, tuple(offsets), trials)
+
+
+def one_sided(formula: str, what: str) -> str:
+    """The right side of '~ x' or 'x', without random effects."""
+    right = formula.strip().removeprefix("~").strip()
+    if not right or _has_bar(right) or "~" in right:
+        raise ValueError(f"expected a formula '~ x' of fixed effects for {what}; got {formula!r}")
+    _refuse("", right)
+    return right
 
 
 def factors(group: str) -> list[str]:
@@ -85,9 +110,9 @@ def _refuse(left: str, right: str) -> None:
     for side in (left, right):
         marks = list(_marks(side, side))
         bare = "".join(_bare(side))
-        if re.search(r"(?<![\w.])offset\s*\(", bare):
-            raise NotImplementedError(
-                "offset(...) in a formula is not supported yet. " + INSTEAD_OF_OFFSET
+        if re.search(r"(?<![\w.])offset\s*\(", bare) and not _only_summands("offset", side):
+            raise ValueError(
+                f"expected offset(...) as a summand of the right side; got {spaced(side)!r}"
             )
         if any(m.code and m.character == "^" for m in marks):
             raise ValueError(
@@ -96,22 +121,37 @@ def _refuse(left: str, right: str) -> None:
             )
         if re.search(r"(?<![\w.)\]])\.(?![\w.])", bare):
             raise ValueError("expected the columns by name; '.' for all others is not supported")
-    if re.match(r"cbind\s*\(", left) or any(m.character == "|" for m in _marks(left, left)):
-        raise ValueError(
-            f"expected one response; got {left!r}. For a binomial give the successes as the "
-            "response and the column of trials by name: padchol.mixed.generalized("
-            "'successes ~ ...', data, padchol.likelihoods.binomial, 'trials')"
-        )
     if any(not m.code and m.character in "+-*/:^%" for m in _marks(left, left)):
         raise ValueError(f"expected arithmetic of the response inside I(...); got {left!r}")
 
 
-INSTEAD_OF_OFFSET = (
-    "Meanwhile: in a linear model subtract the offset from the response, I(y - o) ~ ...; in a "
-    "Poisson model give exp(offset) as the column of exposures, padchol.mixed.generalized("
-    "'y ~ ...', data, padchol.likelihoods.poisson, 'exposure'); in others add it in a likelihood "
-    "of your own that takes the column"
-)
+def _response(left: str) -> tuple[str, tuple[str, ...]]:
+    """The response, and what adds up to the number of trials where the left side says so."""
+    bars = [m.at for m in _marks(left, left) if m.character == "|" and not m.code]
+    if bars:
+        successes, trials = left[: bars[0]].strip(), left[bars[0] + 1 :].strip()
+        if len(bars) > 1 or not successes or not trials:
+            raise ValueError(f"expected 'successes | trials'; got {left!r}")
+        return successes, (trials,)
+    inside = _argument("cbind", left)
+    if inside is None:
+        return left, ()
+    both = _parts(inside, ",")
+    if len(both) != 2 or not all(both):
+        raise ValueError(f"expected cbind(successes, failures); got {left!r}")
+    return both[0], (both[0], both[1])
+
+
+def _argument(name: str, piece: str) -> str | None:
+    """What stands in the parentheses of a piece that is a call of that name and nothing else."""
+    found = re.fullmatch(rf"{name}\s*(\(.*\))", piece.strip(), re.DOTALL)
+    return _inside(found[1]) if found else None
+
+
+def _only_summands(name: str, side: str) -> bool:
+    """Whether the calls of that name are summands of the side, every one."""
+    calls = len(re.findall(rf"(?<![\w.]){name}\s*\(", "".join(_bare(side))))
+    return calls == sum(_argument(name, piece) is not None for _, piece in _summands(side, side))
 
 
 def _bare(text: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import re
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -28,6 +29,15 @@ def named(text: str, data: Any) -> tuple[set[str], set[str]]:
             alone.add(factor.expr)
         elif factor.eval_method.value == "python":
             inside |= _names_in(factor.expr, data)
+    return alone, inside
+
+
+def all_named(texts: Iterable[str], data: Any) -> tuple[set[str], set[str]]:
+    """The same of several."""
+    alone, inside = set(), set()
+    for text in texts:
+        one, other = named(text, data)
+        alone, inside = alone | one, inside | other
     return alone, inside
 
 
