@@ -27,15 +27,21 @@ from jaxtyping import Array, Float, Int
 from padchol import likelihoods
 from padchol.analysis import analyze
 from padchol.assembly import gram_pattern
+from padchol.factor import Factor
 from padchol.laplace import Design, Laplace, design, laplace
 from padchol.methods import WithMethods
 from padchol.mixed import basis, estimates
+from padchol.mixed import generalized_inference as inference
 from padchol.mixed.algebra import orthonormal
+from padchol.mixed.families.family import Observed
 from padchol.mixed.families.predictors import Predictor
 from padchol.mixed.held import Held, hold
+from padchol.mixed.predict import Spread
 from padchol.mixed.quadrature import check_nodes, log_marginal
+from padchol.mixed.reading import Rows
 from padchol.mixed.refit import Refits
 from padchol.mixed.report import Fit
+from padchol.mixed.surface import Surface
 from padchol.mixed.terms import Effects, Random, design_matrix, tables
 
 
@@ -200,6 +206,40 @@ class GeneralizedLinearMixedModel(WithMethods):
 
     def response(self, arrays: Sequence[Array]) -> Array:
         return self.given(arrays).terms.whole().y
+
+    @property
+    def has_family(self) -> bool:
+        """Whether the likelihood is that of a family of `padchol.mixed.families`."""
+        return isinstance(self.terms.whole(), Observed)
+
+    @property
+    def observed(self) -> Float[np.ndarray, " n"]:
+        """y, as the likelihood has it: successes of a binomial."""
+        return inference.observed(self)
+
+    def own_rows(self) -> Rows:
+        """The rows of the data, in the user's units."""
+        return inference.own_rows(self)
+
+    def response_at(self, fit: Fit, eta: np.ndarray, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+        """E[y] and its derivative in eta."""
+        return inference.response_at(self, fit, eta, rows)
+
+    def conditional(self, fit: Fit) -> tuple[Factor, float]:
+        """The factor of the precision of u at its mode."""
+        return inference.conditional(self, fit)
+
+    def spread(self, fit: Fit) -> Spread:
+        """What variances of predictions need."""
+        return inference.spread(self, fit)
+
+    def surface(self, fit: Fit) -> Surface:
+        """The likelihood over all parameters."""
+        return inference.surface(self, fit)
+
+    def by_maximum_likelihood(self, fit: Fit) -> Fit:
+        """The fit itself: there is no other criterion."""
+        return fit
 
     def _refits(self, fit: Fit, responses: Any) -> Refits:
         return estimates.refits(self, fit, responses)

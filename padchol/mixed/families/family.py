@@ -123,6 +123,12 @@ class Observed(eqx.Module):
         law = linked(law, family.own, family.link)
         return law if data.weights is None or not family.weigh else weighted(law, data.weights)
 
+    def values(self, *predictors: Array) -> list[Any]:
+        """phi and further parameters of the law at these predictors."""
+        rest = list(predictors)[int(self.zero) :]
+        phi = [jnp.exp(rest.pop(0))] if self.family.dispersion else []
+        return [*phi, *rest, *self.family.given]
+
     def sampled(self, key: Array, eta: Array, *predictors: Array) -> Observed:
         """The same with data drawn at these predictors."""
         y = self(*predictors).sampled(key, eta).y
