@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import json
+import pathlib
+import re
 
 import numpy as np
 import pandas
@@ -50,3 +53,38 @@ def _drawn(rng, kind, mu, p, eta, z):
         latent = eta + rng.logistic(size=ROWS)
         return np.sum(latent[:, None] > np.array([-0.8, 0.5, 1.9]), 1)
     raise ValueError(f"no data of the kind {kind!r}")
+
+
+# ---- published counts, which are kept in mixed_counts.json ---------------------------------------
+
+
+@functools.cache
+def _published() -> dict:
+    return json.loads(pathlib.Path(__file__).with_name("mixed_counts.json").read_text())
+
+
+@functools.cache
+def salamanders() -> pandas.DataFrame:
+    """Columns count, site, mined (yes, no), spp: 644 rows."""
+    found = _published()["salamanders"]
+    rows = []
+    for site, text in found["counts"].items():
+        for spp, samples in zip(found["species"], text.split(), strict=True):
+            for one in re.findall(r"\d|\(\d+\)", samples):
+                rows.append((int(one.strip("()")), site, site in found["mined"], spp))
+    table = pandas.DataFrame(rows, columns=["count", "site", "mined", "spp"])
+    table["mined"] = pandas.Categorical(np.where(table.mined, "yes", "no"), ["yes", "no"])
+    table["spp"] = pandas.Categorical(table.spp, found["species"])
+    return table
+
+
+@functools.cache
+def owls() -> pandas.DataFrame:
+    """Columns calls, nest, brood, food, sex, arrival: 599 rows."""
+    tables = []
+    for nest, found in _published()["owls"]["nests"].items():
+        food = [("Deprived", "Satiated")[int(one)] for one in found["satiated"]]
+        sex = [("Female", "Male")[int(one)] for one in found["male"]]
+        columns = {"calls": found["calls"], "arrival": found["arrival"], "food": food, "sex": sex}
+        tables.append(pandas.DataFrame({**columns, "nest": nest, "brood": found["brood"]}))
+    return pandas.concat(tables, ignore_index=True)

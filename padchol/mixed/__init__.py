@@ -47,6 +47,7 @@ def linear(
     drop: bool = False,
     weights: Any = None,
     offset: Any = None,
+    precision: dict[str, Any] | None = None,
     **analysis: Any,
 ) -> LinearMixedModel:
     """The linear mixed model of a formula: see `LinearMixedModel` and `padchol.mixed.formula`.
@@ -56,11 +57,14 @@ def linear(
     that names them, or with `drop` are dropped, the later ones first, as in R. `notes` of the model
     and its fits say in words what was left out. weights: the residual variance of a row is sigma^2
     over its weight. offset: a known summand of the mean. Both are names of columns, or arrays with
-    a number for each row of the data; `offset(x)` may stand in the formula. Further options are
-    those of `padchol.analyze`. Needs formulaic.
+    a number for each row of the data; `offset(x)` may stand in the formula. precision: for the
+    group of a term (1 | g) what correlates its levels, `{"g": structures.Known(Q, labels)}`: see
+    `padchol.mixed.structures`, also for terms as ar1(t | g). Further options are those of
+    `padchol.analyze`. Needs formulaic.
     """
     _check_options(analysis)
-    read = frame(formula, data, drop=drop, labels=False, weights=weights, offset=offset)
+    beside = {"weights": weights, "offset": offset, "precision": precision}
+    read = frame(formula, data, drop=drop, labels=False, **beside)
     if read.trials is not None:
         raise ValueError(f"expected a response without trials in a linear model; got {formula!r}")
     options = {"reml": reml, "names": read.names, "notes": read.notes, "reading": read.reading}
@@ -76,6 +80,7 @@ def generalized(
     drop: bool = False,
     weights: Any = None,
     offset: Any = None,
+    precision: dict[str, Any] | None = None,
     nagq: int = 1,
     zero: str | None = None,
     dispersion: str | None = None,
@@ -100,7 +105,7 @@ def generalized(
     """
     _check_options(analysis)
     found = families.family_of(family)
-    reading = {"drop": drop, "weights": weights, "offset": offset}
+    reading = {"drop": drop, "weights": weights, "offset": offset, "precision": precision}
     if found is not None and not columns:
         options = {"zero": zero, "dispersion": dispersion, "nagq": nagq, **analysis}
         return of_family(formula, data, found, reading=reading, **options)

@@ -85,14 +85,16 @@ def factors(effects: Effects, theta: Float[np.ndarray, " theta"]) -> list[Matrix
 
 def to_standard(effects: Effects, bases: Sequence[Matrix], theta: np.ndarray) -> np.ndarray:
     """theta~ of theta."""
-    return triangles([lower(R @ T) for R, T in zip(bases, factors(effects, theta), strict=True)])
+    pairs = zip(bases, factors(effects, theta), strict=True)
+    return np.concatenate([triangles([lower(R @ T) for R, T in pairs]), effects.rho(theta)])
 
 
 def to_user(effects: Effects, bases: Sequence[Matrix], theta: np.ndarray) -> np.ndarray:
     """theta of theta~."""
     pairs = zip(bases, factors(effects, theta), strict=True)
     solve = scipy.linalg.solve_triangular
-    return triangles([lower(solve(R, T, check_finite=False)) for R, T in pairs])
+    found = triangles([lower(solve(R, T, check_finite=False)) for R, T in pairs])
+    return np.concatenate([found, effects.rho(theta)])
 
 
 def user_jacobian(
@@ -109,7 +111,7 @@ def user_jacobian(
             L = L * jnp.where(jnp.diagonal(L) < 0, -1.0, 1.0)
             cols, rows = np.triu_indices(term.p)
             parts.append(L[rows, cols])
-        return jnp.concatenate(parts)
+        return jnp.concatenate([*parts, effects.rho(theta)])
 
     at: Array = jnp.asarray(theta)
     J = np.asarray(jax.jit(jax.jacfwd(mapped))(at))

@@ -21,9 +21,9 @@ def settled(
 ) -> Minimum:
     """The minimum with diagonals that are not negative, and with standard deviations of zero where
     they are about zero and the deviance is none the worse for it."""
-    if not np.isfinite(found.value) or not effects.n_theta:
+    if not np.isfinite(found.value) or not effects.n_cov:
         return found
-    theta, rest = found.x[: effects.n_theta], found.x[effects.n_theta :]
+    theta, rest = found.x[: effects.n_cov], found.x[effects.n_cov :]
     lower, lowered = [], []
     for T in basis.factors(effects, theta):
         U, s, V = np.linalg.svd(T)

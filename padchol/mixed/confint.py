@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from padchol.mixed import intervals
-from padchol.mixed.surface import shown
+from padchol.mixed.surface import OF_KIND, shown
 
 
 def confint(fit: Any, level: float, method: str, key: Any, n: int) -> Any:
@@ -66,4 +66,6 @@ def _reported(
             with np.errstate(invalid="ignore", divide="ignore"):
                 ratio = V[i, j] / (deviation[i] * deviation[j])
             found.append(deviation[i] if i == j else ratio)
+    rho = zip(fit.terms.kinds, fit.terms.rho(theta), strict=True)
+    found += [OF_KIND.get(kind, float)(r) for kind, r in rho]
     return np.array([*found, *([] if sigma is None else [sigma]), *beta, *extra])

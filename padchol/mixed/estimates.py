@@ -35,7 +35,11 @@ class Search:
         self.first, unit, self.unusable = start.start(self.inside)
         n_theta, p, *rest = model.sizes
         self.unit, self.n_theta, self.parts = unit, n_theta, model.parts
-        self.units = np.concatenate([np.full(n_theta + p, unit), np.ones(sum(rest))])
+        n_cov = model.effects.n_cov
+        own = np.ones(n_theta - n_cov)
+        self.units = np.concatenate(
+            [np.full(n_cov, unit), own, np.full(p, unit), np.ones(sum(rest))]
+        )
         self.even = np.concatenate([self.effects.on_diagonal, np.zeros(p + sum(rest), bool)])
         if given is not None:
             given = np.concatenate([np.asarray(each).ravel() for each in _flat(model, given)])
@@ -44,7 +48,7 @@ class Search:
         elif not self.unusable:
             for size in (1.0, 0.1, 0.01, 0.0):
                 moved = self.first.copy()
-                moved[:n_theta] *= size
+                moved[:n_cov] *= size
                 if np.isfinite(self.value_and_grad(moved)[0]):
                     self.first = moved
                     break

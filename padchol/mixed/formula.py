@@ -5,6 +5,7 @@
     (x || g)    the same without correlations: a term for each term of x
     (x | g:h)   for each pair of levels of g and h that occurs
     (x | g / h) is (x | g) + (x | g:h)
+    ar1(t | g), ou(t | g), cs(f | g), matern(x + y | g)     see `padchol.mixed.structures`
     offset(o)   a known summand of the linear predictor
     s | n ~     successes in n trials, or cbind(s, f): successes and failures
     `my x`      a name that is no plain word
@@ -29,6 +30,7 @@ from padchol.mixed import columns as read
 from padchol.mixed.columns import Matrix
 from padchol.mixed.fixed import kept_columns
 from padchol.mixed.levels import Levels
+from padchol.mixed.positions import check_precision, positions_text, structured_term
 from padchol.mixed.reading import Grouping, Reading, known_levels, total, with_given
 from padchol.mixed.syntax import factors, one_sided, spaced, split
 from padchol.mixed.terms import Random
@@ -63,26 +65,31 @@ def frame(
     weights: Any = None,
     offset: Any = None,
     parts: dict[str, str] | None = None,
+    precision: dict[str, Any] | None = None,
 ) -> Frame:
     """y (n,), X (n, p) and the random-effects terms of a formula. Needs formulaic.
 
     data: a pandas DataFrame, which is not changed. Rows with missing values in what the formula
     names, or in further `columns`, are left out. weights and offset: names of columns, or arrays
     with a number for each row of the data; offsets in the formula are added. parts: further
-    formulas `~ x` of fixed effects, by a name for messages. Columns that depend on those before
+    formulas `~ x` of fixed effects, by a name for messages. precision: structures of the levels of
+    groups, by the name of the group. Columns that depend on those before
     them are an error, or dropped if `drop`. A response of two labels becomes 0 and 1, the second
     label being 1, if `labels`. `notes` says what was left out. Raises `ValueError` for what cannot
     be read, naming the part, `TypeError` for data of another kind.
     """
     text = split(formula)
     further = {what: one_sided(each, what) for what, each in (parts or {}).items()}
-    groups = sorted({name for _, group in text.bars for name in factors(group)})
+    every = [group for _, group in text.bars] + [group for *_, group in text.structured]
+    groups = sorted({name for group in every for name in factors(group)})
+    check_precision(precision, text.bars)
     read.check_data(data, [*groups, *columns])
     data, beside = with_given(data, weights=weights, offset=offset)
     response = response_column(text.left)
     left = [*([] if response else [f"0 + {text.left}"]), *(f"0 + I({e})" for e in text.trials)]
     right = [text.fixed, *further.values(), *(f"0 + I({each})" for each in text.offsets)]
     right += [inner for inner, _ in text.bars]
+    right += [positions_text(kind, inner) for kind, inner, _ in text.structured]
     of_left, of_right = all_named(left, data), all_named(right, data)
     alone, inside = of_left[0] | of_right[0], of_left[1] | of_right[1]
     needed = {*alone, *inside, *groups, *columns, *beside.values()}
@@ -99,7 +106,11 @@ def frame(
     for what, each in further.items():
         also[what], some = kept_columns(read.design(each, table), drop=drop, what=what)
         more += some
-    random, grouping, last = _random_terms(text.bars, used, data, table, drop)
+    random, grouping, last = _random_terms(text.bars, used, data, table, drop, precision or {})
+    for each in text.structured:
+        levels, _, more = _levels(used, data, each[2], least=1)
+        term, how = structured_term(*each, levels, used, table)
+        random, grouping, last = [*random, term], [*grouping, how], [*last, *more]
     notes = dict.fromkeys([*notes, *more, *last])  # each once
     offsets = [read.one_column(each, table, "the offset") for each in text.offsets]
     reading = Reading(
@@ -139,7 +150,7 @@ def _response(
 
 
 def _random_terms(
-    bars: list[tuple[str, str]], used: Any, data: Any, table: Any, drop: bool
+    bars: list[tuple[str, str]], used: Any, data: Any, table: Any, drop: bool, precision: Any
 ) -> tuple[list[Random], list[Grouping], list[str]]:
     """The terms, how each is read, and what there is to say of them."""
     notes: list[str] = []
@@ -160,19 +171,22 @@ def _random_terms(
         alone = [other for _, other in bars].count(group) == 1
         name = ":".join(factors(group)) if alone else text
         whole_group, parts = levels[group]
-        terms.append(Random(x.values, whole_group, name, x.names))
-        read_by.append(Grouping.of(x, factors(group), whole_group, parts))
+        structure = precision.get(":".join(factors(group)))
+        terms.append(Random(x.values, whole_group, name, x.names, structure))
+        read_by.append(Grouping.of(x, factors(group), whole_group, parts, structure))
     return terms, read_by, notes + _not_told_apart(terms)
 
 
-def _levels(used: Any, data: Any, group: str) -> tuple[Levels, list[Levels], list[str]]:
+def _levels(
+    used: Any, data: Any, group: str, least: int = 2
+) -> tuple[Levels, list[Levels], list[str]]:
     """The levels of a group, a:b being the pairs that occur, and those of a and b."""
     parts, notes = [], []
     for name in factors(group):
         parts.append(Levels.of(used[name], name))
         notes += read.unused_levels(name, parts[-1], data)
     levels = parts[0] if len(parts) == 1 else Levels.pairs(parts)
-    if levels.labels.size < 2:
+    if levels.labels.size < least:
         raise ValueError(
             f"expected two levels or more in the group {spaced(group)}; got only "
             f"{levels.labels.tolist()}, whose variance cannot be estimated"

@@ -41,6 +41,7 @@ from padchol.mixed.quadrature import check_nodes, log_marginal
 from padchol.mixed.reading import Rows
 from padchol.mixed.refit import Refits
 from padchol.mixed.report import Fit
+from padchol.mixed.structures import Prior, pattern
 from padchol.mixed.surface import Surface
 from padchol.mixed.terms import Effects, Random, design_matrix, tables
 
@@ -64,6 +65,7 @@ class GeneralizedLinearMixedModel(WithMethods):
     first: Float[np.ndarray, " theta"]  # where the search begins, in the standard basis
     Q: Float[np.ndarray, "n p"]  # X = Q U, columns of unit mean square
     U: Float[np.ndarray, "p p"]
+    prior: Prior  # the precision of u
     terms: Held
     parts: tuple[Predictor, ...]
     offset: Float[np.ndarray, " n"] | None
@@ -96,12 +98,16 @@ class GeneralizedLinearMixedModel(WithMethods):
         self.notes, self.reading = tuple(notes), reading
         Q, U = orthonormal(X, self.names)
         self.Q, self.U = Q * np.sqrt(n), U / np.sqrt(n)
-        self.effects, rows, codes = tables(n, random)
+        self.effects, rows, codes, structures = tables(n, random)
         self.nagq = check_nodes(nagq, self.effects)
         rows, self.bases, self.first = basis.standard_terms(rows)
         self.rows, self.codes = tuple(rows), tuple(codes)
         B = design_matrix(self.effects, rows, codes, n)
-        self.Z = design(analyze(gram_pattern(B), **analysis), B)
+        starts = [term.start for term in self.effects.terms]
+        patterns = [gram_pattern(B), *pattern(starts, structures, self.effects.q)]
+        self.Z = design(analyze(patterns, **analysis), B)
+        self.prior = Prior.of(self.Z.plan, starts, structures)
+        self.first = np.concatenate([self.first, *(s.first for s in self.prior.structures)])
 
     @property
     def X(self) -> Float[np.ndarray, "n p"]:
@@ -132,8 +138,8 @@ class GeneralizedLinearMixedModel(WithMethods):
         theta, beta, extra = self.split(parameters)
         terms = self._terms(extra)
         Z, fixed = self.linear(theta, beta)
-        identity = self.Z.plan.add_diagonal(jnp.zeros(self.Z.plan.nnz, theta.dtype), jnp.ones(()))
-        return laplace(Z, lambda eta: terms(fixed + eta), identity), terms, fixed
+        prior = self.prior(self.effects.rho(theta))
+        return laplace(Z, lambda eta: terms(fixed + eta), prior), terms, fixed
 
     def _terms(self, extra: Sequence[Array]) -> Any:
         pairs = zip(self.parts, extra, strict=True)
@@ -200,7 +206,7 @@ class GeneralizedLinearMixedModel(WithMethods):
             )
         of_u, of_y = jax.random.split(key)
         Z, fixed = self.linear(theta, beta)
-        eta = fixed + Z(jax.random.normal(of_u, (self.effects.q,), theta.dtype))
+        eta = fixed + Z(self.prior.sample(of_u, self.effects.rho(theta)))
         predictors = [part(c) for part, c in zip(self.parts, extra, strict=True)]
         return hold(whole.sampled(of_y, eta, *predictors)).arrays
 
@@ -268,7 +274,7 @@ class GeneralizedLinearMixedModel(WithMethods):
 
     def to_user(self, x: np.ndarray) -> np.ndarray:
         theta, rest = np.split(x, [self.effects.n_theta])
-        rest = scipy.linalg.solve_triangular(self.triangle(), rest, check_finite=False)
+        rest: Any = scipy.linalg.solve_triangular(self.triangle(), rest, check_finite=False)
         return np.concatenate([basis.to_user(self.effects, self.bases, theta), rest])
 
     def to_standard(self, x: np.ndarray) -> np.ndarray:

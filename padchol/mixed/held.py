@@ -36,7 +36,7 @@ class Held(eqx.Module):
         return jax.tree.unflatten(self.structure, leaves)
 
 
-def hold(terms: Terms) -> Held:
+def hold(terms: Any) -> Held:
     """A pytree's arrays and numbers become leaves; a plain function is one program with its data,
     compiled again for every other function."""
     if isinstance(terms, Held):

@@ -32,7 +32,6 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Array, Float
 
-from padchol.analysis import analyze
 from padchol.assembly import Products
 from padchol.factor import Factor, cholesky
 from padchol.methods import WithMethods
@@ -45,6 +44,7 @@ from padchol.mixed.profile import Profile, Solution
 from padchol.mixed.reading import Reading, Rows
 from padchol.mixed.refit import Refits
 from padchol.mixed.report import Fit
+from padchol.mixed.structures import Prior, plan_of
 from padchol.mixed.surface import Surface
 from padchol.mixed.terms import Effects, Random, design_matrix, tables
 from padchol.plan import Plan
@@ -72,6 +72,7 @@ class LinearMixedModel(WithMethods):
     unit: Float[np.ndarray, ""]  # of y: the standard deviation of what Q leaves of it
     ols: Float[np.ndarray, " p"]  # Q^T y / unit
     log_weights: Float[np.ndarray, ""]  # the sum of their logarithms
+    prior: Prior  # the precision of u
     data: Data | None  # the rows; None inside a fit
     names: tuple[str, ...] = eqx.field(static=True)
     n: int = eqx.field(static=True)
@@ -100,7 +101,7 @@ class LinearMixedModel(WithMethods):
             raise ValueError("expected finite y and X; got NaN or infinity")
         self.n, self.reml, self.notes, self.reading = y.size, reml, tuple(notes), reading
         self.names = tuple(names) or tuple(f"x{c}" for c in range(X.shape[1]))
-        self.effects, rows, codes = tables(self.n, random)
+        self.effects, rows, codes, structures = tables(self.n, random)
         _check_identified(self.effects, self.n)
         w, offset = weights_of(weights, self.n), offset_of(offset, self.n)
         self.log_weights, root = np.asarray(np.sum(np.log(w))), np.sqrt(w)
@@ -112,7 +113,10 @@ class LinearMixedModel(WithMethods):
         Z = sp.csc_array(design_matrix(self.effects, rows, codes, self.n))
         at, self.blocks = gram_blocks(self.effects, sp.csr_array(Z.T @ Z))
         low = at[0] >= at[1]
-        self.plan = analyze((at[0][low], at[1][low], self.effects.q), lower=True, **analysis)
+        starts = [term.start for term in self.effects.terms]
+        self.plan = plan_of(at[0][low], at[1][low], self.effects.q, starts, structures, analysis)
+        self.prior = Prior.of(self.plan, starts, structures)
+        self.first = np.concatenate([self.first, *(s.first for s in self.prior.structures)])
         self.place = Products.of(self.plan, at[0], at[1], [np.arange(at[0].size)], [at[0].size])
         self.unit = np.asarray(np.linalg.norm(r) / np.sqrt(self.n))
         self.ols = ols / self.unit
@@ -188,7 +192,7 @@ class LinearMixedModel(WithMethods):
         data = self.data
         assert data is not None
         of_u, of_e = jax.random.split(key)
-        u = jax.random.normal(of_u, (self.effects.q,), theta.dtype)
+        u = self.prior.sample(of_u, self.effects.rho(theta))
         e = jax.random.normal(of_e, (self.n,), theta.dtype)
         pairs = zip(self.bases, self.effects.factors(theta), strict=True)
         b = self.effects.times([jnp.asarray(R) @ T for R, T in pairs], u)
@@ -247,7 +251,7 @@ class LinearMixedModel(WithMethods):
             for (i, j), block in zip(pairs, self.blocks, strict=True)
         ]
         a = self.place(jnp.concatenate([jnp.zeros(0, theta.dtype), *scaled]))
-        factor = cholesky(self.plan, self.plan.add_diagonal(a, jnp.ones(())))
+        factor = cholesky(self.plan, a + self.prior(self.effects.rho(theta)))
         return Profile(self, theta, factor, self.effects.transposed(M, jnp.asarray(self.ZtXy)))
 
 
@@ -264,7 +268,7 @@ def evaluated(model: LinearMixedModel, theta: Array) -> tuple[tuple[Array, Solut
 
 def _check_identified(effects: Effects, n: int) -> None:
     for term in effects.terms:
-        if term.size >= n:
+        if term.size >= n and not term.structured:
             raise ValueError(
                 f"expected fewer coefficients in {term.name} than the {n} observations; got "
                 f"{term.size}, whose variance could not be told from the residual one"

@@ -56,7 +56,9 @@ class Profile(eqx.Module):
         """The criterion, from what `regression` gives."""
         unit = jnp.asarray(self.model.unit)
         variance = rss / self.freedom if sigma is None else (jnp.asarray(sigma, float) / unit) ** 2
-        value = self.factor.logdet() + rss / variance
+        model = self.model
+        value = self.factor.logdet() - model.prior.logdet(model.effects.rho(self.theta))
+        value = value + rss / variance
         value = value + self.freedom * (jnp.log(2 * jnp.pi * variance) + 2 * jnp.log(unit))
         value = value - jnp.asarray(self.model.log_weights)
         if not self.model.reml:

@@ -34,7 +34,7 @@ def check_nodes(nagq: Any, effects: Effects) -> int:
     """The number of nodes; `ValueError` for a model whose integrals are not over single numbers."""
     if isinstance(nagq, bool) or not isinstance(nagq, int | np.integer) or not 1 <= nagq <= MOST:
         raise ValueError(f"expected nagq, a number of nodes from 1 to {MOST}; got {nagq!r}")
-    if nagq > 1 and [term.p for term in effects.terms] != [1]:
+    if nagq > 1 and [(term.p, term.structured) for term in effects.terms] != [(1, False)]:
         found = ", ".join(f"{term.name} with {term.p}" for term in effects.terms) or "none"
         raise ValueError(
             "expected one random-effects term of one column, as (1 | g), for quadrature with "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,9 +32,23 @@ class Grouping(NamedTuple):
     factors: tuple[str, ...]
     levels: tuple[dict[Any, int], ...]  # of each factor: label to code
     codes: dict[tuple[int, ...], int]  # of a combination of those
+    positions: Matrix | str | None = None  # of a structured term: numbers, or a column of labels
+    places: Mapping[Any, int] = MappingProxyType({})  # of each; levels are pairs (group, place)
 
     @classmethod
-    def of(cls, x: Matrix, names: Sequence[str], whole: Levels, parts: Sequence[Levels]) -> Any:
+    def of(
+        cls,
+        x: Matrix,
+        names: Sequence[str],
+        whole: Levels,
+        parts: Sequence[Levels],
+        structure: Any = None,
+    ) -> Grouping:
+        """structure: a precision with labels of its own, whose order the levels then have."""
+        labels = getattr(structure, "labels", None)
+        if labels is not None:
+            known = {key_of(v): k for k, v in enumerate(np.asarray(labels).tolist())}
+            return cls(bare(x), tuple(names), (known,), {(k,): k for k in known.values()})
         levels = tuple({key_of(v): k for k, v in enumerate(part.labels)} for part in parts)
         stacked = np.stack([part.codes for part in parts], 1)
         rows, first = np.unique(stacked, axis=0, return_index=True)
@@ -42,8 +57,19 @@ class Grouping(NamedTuple):
         }
         return cls(bare(x), tuple(names), levels, codes)
 
-    def code(self, data: Any) -> Int[np.ndarray, " n"]:
+    def code(self, data: Any, table: Any) -> Int[np.ndarray, " n"]:
         """The code of the level of each row, -1 where the model has none."""
+        group = self._of_group(data)
+        if self.positions is None:
+            return group
+        if isinstance(self.positions, str):
+            keys = [key_of(v) for v in Levels.of(data[self.positions], self.positions)]
+        else:
+            keys = [tuple(row) for row in read.design_again(self.positions, table).tolist()]
+        place = np.array([self.places.get(key, -1) for key in keys], int)
+        return np.where((group < 0) | (place < 0), -1, group * len(self.places) + place)
+
+    def _of_group(self, data: Any) -> Int[np.ndarray, " n"]:
         parts = []
         for name, known in zip(self.factors, self.levels, strict=True):
             found = Levels.of(data[name], name)
@@ -77,9 +103,10 @@ class Reading:
         self.levels = levels  # of each factor among the columns
         self.parts = {what: bare(each) for what, each in parts.items()}
         self.offsets = tuple(bare(each) for each in offsets)
-        made = (self.X, *self.offsets, *self.parts.values(), *(g.x for g in random))
+        numbers = [g.positions for g in random if isinstance(g.positions, Matrix)]
+        made = (self.X, *self.offsets, *self.parts.values(), *(g.x for g in random), *numbers)
         states = [(m.names, m.kept, f"{m.spec.transform_state}") for m in made]
-        groups = [(g.factors, g.levels, g.codes) for g in random]
+        groups = [(g.factors, g.levels, g.codes, g.places) for g in random]
         self._key = repr((formula, states, groups, sorted(parts), offset, levels))
 
     def __eq__(self, other: Any) -> bool:
@@ -107,7 +134,11 @@ class Reading:
         again = read.design_again
         offset = [again(each, table)[:, 0] for each in self.offsets]
         offset += [read.numbers_of(data, self.offset)] if self.offset else []
-        terms = [(again(each.x, table), each.code(data)) for each in self.random] if random else []
+        terms = (
+            [(again(each.x, table), each.code(data, table)) for each in self.random]
+            if random
+            else []
+        )
         parts = {what: again(each, table) for what, each in self.parts.items()}
         return Rows(again(self.X, table), terms, total(offset) if offset else 0.0, parts)
 

@@ -14,6 +14,7 @@ from padchol.mixed.families.predictors import Part
 from padchol.mixed.optimise import Minimum
 from padchol.mixed.refit import Refits, responses_of
 from padchol.mixed.satterthwaite import Hypothesis, Satterthwaite
+from padchol.mixed.surface import OF_KIND
 from padchol.mixed.terms import Effects, Term
 
 
@@ -55,6 +56,14 @@ class Fit(NamedTuple):
         """sigma^2 T T^T of a term, (p, p); T T^T where there is no sigma."""
         T = (self.sigma or 1.0) * np.asarray(self._term(name).factor(jnp.asarray(self.theta)))
         return T @ T.T
+
+    def structure(self, name: str) -> dict[str, float]:
+        """The parameters of a term's structure: correlations, ranges; theta has artanh and log."""
+        term = self._term(name)
+        before = self.terms.terms[: self.terms.terms.index(term)]
+        at = self.terms.n_cov + sum(len(each.rho) for each in before)
+        values = zip(term.rho, term.kinds, self.theta[at:], strict=False)
+        return {rho: float(OF_KIND.get(kind, float)(value)) for rho, kind, value in values}
 
     def labels(self, name: str) -> np.ndarray:
         """The labels of a term's levels, in the order of `effects[name]`."""

@@ -69,6 +69,7 @@ def _random(fit: Fit) -> list[str]:
                 pairs = V[k, :k] / (deviation[k] * deviation[:k])
             shown = " ".join(f"{r:.2f}" for r in pairs)
             lines.append(f"{label:32}{V[k, k]:12.5g}{deviation[k]:12.5g}  {shown}")
+        lines += [f"{name:44}{value:12.5g}" for name, value in fit.structure(term.name).items()]
     if fit.sigma is not None:
         lines.append(f"{'residual':32}{fit.sigma**2:12.5g}{fit.sigma:12.5g}")
     return lines
@@ -146,6 +147,8 @@ def to_frame(fit: Fit, level: float) -> Any:
             what = f"sd({term.columns[i]})"
             what = what if i == j else f"cor({term.columns[j]}, {term.columns[i]})"
             rows.append(("random", term.name, what, value, *none))
+        own = fit.structure(term.name)
+        rows += [("random", term.name, name, value, *none) for name, value in own.items()]
     if fit.sigma is not None:
         rows.append(("random", "residual", "sd", fit.sigma, *none))
     columns = ["effect", "group", "term", "estimate", "std_error", "statistic", "p_value"]

@@ -24,6 +24,8 @@ from jaxtyping import Array, Float
 from padchol.mixed.objective import curvature
 from padchol.mixed.terms import Effects
 
+# What a parameter of a structure is, of what theta has, by its kind.
+OF_KIND = {"correlation": np.tanh, "scale": np.exp}
 FLOOR = 1e-3  # least curvature, relative to the largest, by which a step is measured
 
 
@@ -61,11 +63,14 @@ def of_terms(
         size = jnp.where(product > 0, jnp.sqrt(jnp.where(product > 0, product, 1.0)), jnp.inf)
         for j, i in zip(*np.triu_indices(term.p), strict=True):
             found.append(V[i, i] if i == j else V[i, j] / size[i, j])
-    return found
+    tanh = {"correlation": jnp.tanh}
+    rho = zip(effects.kinds, effects.rho(theta), strict=True)
+    return [*found, *(tanh.get(kind, lambda r: r)(r) for kind, r in rho)]
 
 
 def kinds_of(effects: Effects) -> list[str]:
-    return ["variance" if d else "correlation" for d in effects.on_diagonal]
+    of_T = ["variance" if d else "correlation" for d in effects.on_diagonal[: effects.n_cov]]
+    return [*of_T, *effects.kinds]
 
 
 @eqx.filter_jit

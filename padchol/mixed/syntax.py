@@ -33,12 +33,14 @@ class Parts(NamedTuple):
     bars: list[tuple[str, str]]  # (x, group) of each random-effects term
     offsets: tuple[str, ...] = ()
     trials: tuple[str, ...] = ()  # what adds up to the number of trials
+    structured: tuple[tuple[str, str, str], ...] = ()  # (kind, positions, group)
 
 
 def split(formula: str) -> Parts:
     """The parts of 'y ~ fixed + offset(o) + (x | group)'.
 
-    `(x || g)` and `a / b` are written out: one term for each term of x, and for a and a:b. Minus
+    `ar1(t | g)` and the like are structured terms: see `padchol.mixed.structures`. `(x || g)` and
+    `a / b` are written out: one term for each term of x, and for a and a:b. Minus
     signs belong to the fixed part: '(x | g) - 1' is '-1' and (x | g). A left side `s | n` is s
     successes in n trials, `cbind(s, f)` s successes and f failures. Raises `ValueError` for what
     cannot be read, naming the part.
@@ -55,11 +57,15 @@ def split(formula: str) -> Parts:
         )
     left, trials = _response(left)
     _refuse(left, right)
-    fixed, bars, offsets = "", [], []
+    fixed, bars, offsets, structured = "", [], [], []
     for sign, piece in _flattened(right, formula):
         inside = _argument("offset", piece)
         if inside is not None:
             offsets.append(inside if sign == "+" else f"-({inside})")
+            continue
+        found = _structured(piece)
+        if found is not None and sign == "+":
+            structured.append(found)
             continue
         if not _has_bar(piece):
             fixed += (f" {sign} " if fixed else sign.strip("+")) + piece
@@ -72,7 +78,7 @@ def split(formula: str) -> Parts:
                 "may join such terms"
             )
         bars += _written_out(inside, piece)
-    return Parts(left, fixed or "1", bars, tuple(offsets), trials)
+    return Parts(left, fixed or "1", bars, tuple(offsets), trials, tuple(structured))
 
 
 def one_sided(formula: str, what: str) -> str:
@@ -140,6 +146,23 @@ def _response(left: str) -> tuple[str, tuple[str, ...]]:
     if len(both) != 2 or not all(both):
         raise ValueError(f"expected cbind(successes, failures); got {left!r}")
     return both[0], (both[0], both[1])
+
+
+STRUCTURES = ("ar1", "ou", "cs", "matern")
+
+
+def _structured(piece: str) -> tuple[str, str, str] | None:
+    """(kind, positions, group) of a piece as ar1(t | g); None for others."""
+    for kind in STRUCTURES:
+        inside = _argument(kind, piece)
+        bars = [] if inside is None else _bars(inside)
+        if inside is None or not bars:
+            continue
+        inner, group = inside[: bars[0]].strip(), inside[bars[-1] + 1 :].strip()
+        if len(bars) > 1 or not inner or not group:
+            raise ValueError(f"expected {kind}(positions | group); got {piece!r}")
+        return kind, spaced(inner), ":".join(_names(group, piece))
+    return None
 
 
 def _argument(name: str, piece: str) -> str | None:

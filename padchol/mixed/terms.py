@@ -20,18 +20,21 @@ import scipy.sparse as sp
 from jaxtyping import Array, Float, Int
 
 from padchol.mixed.levels import Levels
+from padchol.mixed.structures.structure import Structure
 
 
 class Random(NamedTuple):
     """One term: x (n, p) real, group (n,) of any labels, or `Levels`. The models make tables of it.
 
-    A second term of one name is counted on, `g` and `g.1`; formulas give such terms their own text.
+    structure: what correlates the levels, of `padchol.mixed.structures`; x then has one column. A
+    second term of one name is counted on, `g` and `g.1`; formulas give such terms their own text.
     """
 
     x: Any
     group: Any
     name: str = ""
     columns: tuple[str, ...] = ()
+    structure: Any = None
 
 
 class Labels:
@@ -61,6 +64,9 @@ class Term(NamedTuple):
     labels: Labels
     start: int  # of its coefficients among all
     theta_start: int
+    structured: bool = False  # whether its levels are correlated
+    rho: tuple[str, ...] = ()  # parameters of its structure, which stand at the end of theta
+    kinds: tuple[str, ...] = ()  # "correlation": artanh; "scale": log; "coefficient"
 
     @property
     def p(self) -> int:
@@ -92,24 +98,46 @@ class Effects(eqx.Module):
         return sum(term.size for term in self.terms)
 
     @property
-    def n_theta(self) -> int:
+    def n_cov(self) -> int:
+        """Number of entries of the T's."""
         return sum(term.p * (term.p + 1) // 2 for term in self.terms)
+
+    @property
+    def n_theta(self) -> int:
+        """With the parameters of structures."""
+        return self.n_cov + sum(len(term.rho) for term in self.terms)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Of the parameters of structures."""
+        return tuple(kind for term in self.terms for kind in term.kinds)
 
     @property
     def on_diagonal(self) -> np.ndarray:
         """(n_theta,): which parameters are diagonal entries of a T, to be kept >= 0."""
         parts = [np.equal(*np.triu_indices(term.p)) for term in self.terms]
-        return np.concatenate([np.zeros(0, bool), *parts])
+        return np.concatenate([np.zeros(0, bool), *parts, np.zeros(len(self.kinds), bool)])
 
     @property
     def names(self) -> tuple[str, ...]:
         """A name for each parameter: g[x] is the diagonal entry of T at the column x of the term g,
-        a standard deviation relative to sigma; g[x, z] is the entry below it in row x, column z."""
-        return tuple(
-            f"{t.name}[{t.columns[i]}]" if i == j else f"{t.name}[{t.columns[i]}, {t.columns[j]}]"
-            for t in self.terms
-            for j, i in zip(*np.triu_indices(t.p), strict=True)
+        a standard deviation relative to sigma; g[x, z] is the entry below it in row x, column z;
+        g:rho is a parameter of its structure."""
+        own = tuple(f"{t.name}:{rho}" for t in self.terms for rho in t.rho)
+        return (
+            *(
+                f"{t.name}[{t.columns[i]}]"
+                if i == j
+                else f"{t.name}[{t.columns[i]}, {t.columns[j]}]"
+                for t in self.terms
+                for j, i in zip(*np.triu_indices(t.p), strict=True)
+            ),
+            *own,
         )
+
+    def rho(self, theta: Any) -> Any:
+        """The parameters of structures, as they are sought."""
+        return theta[self.n_cov : self.n_theta]
 
     def check(self, theta: Any) -> Float[Array, " theta"]:
         theta = jnp.asarray(theta, float)
@@ -140,13 +168,22 @@ class Effects(eqx.Module):
         return {t.name: np.asarray(b[t.where]).reshape(-1, t.p) for t in self.terms}
 
 
-def tables(n: int, random: Sequence[Random]) -> tuple[Effects, list[np.ndarray], list[np.ndarray]]:
-    """The layout of the terms, and of each the rows of x (n, p) and the codes (n,) of its levels.
+class Tables(NamedTuple):
+    """The layout of the terms; of each the rows of x, the codes of its levels, its structure."""
+
+    effects: Effects
+    rows: list[Float[np.ndarray, "n p"]]
+    codes: list[Int[np.ndarray, " n"]]
+    structures: list[Structure | None]
+
+
+def tables(n: int, random: Sequence[Random]) -> Tables:
+    """What the models make of their terms.
 
     Raises `ValueError` for a term whose length is not n, whose values are not finite, or whose
     labels are missing.
     """
-    terms, rows, codes = [], [], []
+    terms, rows, codes, structures = [], [], [], []
     start = theta_start = 0
     for k, given in enumerate(random):
         name = given.name or f"term {k + 1}"
@@ -164,13 +201,21 @@ def tables(n: int, random: Sequence[Random]) -> tuple[Effects, list[np.ndarray],
             raise ValueError(
                 f"expected a name for each of the {x.shape[1]} columns of {name}; got {columns}"
             )
+        structure, own = None, ()
+        if given.structure is not None:
+            if x.shape[1] != 1:
+                raise ValueError(f"expected one column in {name}, a structured term; got {columns}")
+            group, structure = given.structure.over(group, name)
+            own = (True, structure.names, structure.kinds)
+        structures.append(structure)
         labels, levels = Labels(group.labels), group.labels.size
-        terms.append(Term(_unused(name, terms), columns, levels, labels, start, theta_start))
+        at = (start, theta_start, *own)
+        terms.append(Term(_unused(name, terms), columns, levels, labels, *at))
         rows.append(x)
         codes.append(group.codes)
         start += terms[-1].size
         theta_start += terms[-1].p * (terms[-1].p + 1) // 2
-    return Effects(tuple(terms)), rows, codes
+    return Tables(Effects(tuple(terms)), rows, codes, structures)
 
 
 def _unused(name: str, terms: list[Term]) -> str:

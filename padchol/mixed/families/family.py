@@ -28,9 +28,9 @@ REACH = 4.0  # of the logarithm or logit of a parameter, from its first value, w
 class Data(eqx.Module):
     """The rows of a model: responses, numbers of trials and weights, where there are any."""
 
-    y: Float[np.ndarray, " n"]
-    trials: Float[np.ndarray, " n"] | None = None
-    weights: Float[np.ndarray, " n"] | None = None
+    y: Float[Any, " n"]  # of NumPy, or traced
+    trials: Float[Any, " n"] | None = None
+    weights: Float[Any, " n"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Family:
                 f"expected one response of the family {self.name}; got successes | trials, which "
                 "are for binomial"
             )
-        if weights is not None:
+        if data.weights is not None:
             _check(data.weights, data.weights >= 0, "weights >= 0")
         data = self.prepare(data)
         fine, words = SUPPORTS[self.support]

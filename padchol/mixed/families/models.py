@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from padchol import likelihoods
@@ -84,7 +85,7 @@ def of_likelihood(
 def _weighted(terms: likelihoods.Terms, weights: np.ndarray) -> likelihoods.Terms:
     if isinstance(terms, likelihoods.Likelihood):
         return likelihoods.weighted(terms, weights)
-    return lambda eta: weights * terms(eta)
+    return lambda eta: jnp.asarray(weights) * terms(eta)
 
 
 def _categories(formula: str, data: Any, family: Family) -> tuple[Any, Family, list[str]]:

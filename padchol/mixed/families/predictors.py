@@ -74,12 +74,12 @@ class Part(NamedTuple):
     def lines(self) -> list[str]:
         """A table, with the parameter itself where one coefficient stands for it."""
         inverse: Any = {"log": np.exp, "logit": lambda x: 1 / (1 + np.exp(-x))}.get(self.scale)
-        alone = inverse is not None and len(self.names) == 1
+        inverse = inverse if len(self.names) == 1 else None
         kind = f", {self.scale}" if self.scale else ""
         head = f"{self.title + kind:32}{'estimate':>12}{'std. error':>12}"
-        found = [head + (f"{'parameter':>12}" if alone else "")]
+        found = [head + (f"{'parameter':>12}" if inverse else "")]
         for row in zip(self.names, self.estimates, self.standard_errors, strict=True):
-            value = f"{inverse(row[1]):12.5g}" if alone else ""
+            value = f"{inverse(row[1]):12.5g}" if inverse else ""
             found.append("{:32}{:12.5g}{:12.5g}".format(*row) + value)
         return [*found, f"  {self.about}"] if self.about else found
 
