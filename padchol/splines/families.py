@@ -1,0 +1,178 @@
+"""What an additive model needs of a likelihood: parameters of its own, weights, deviance.
+
+The families are the functions of `padchol.likelihoods`. One that is not listed here is taken as it
+is: `family(y, *columns)`, without parameters to be estimated, and weights multiply its terms.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy.special import expit, xlogy
+
+from padchol import likelihoods
+from padchol.likelihoods import Likelihood
+
+
+class Weighted(Likelihood):
+    """weight log p(y_i | eta_i)"""
+
+    likelihood: Likelihood
+    weight: Array
+
+    def __call__(self, eta: Float[Array, " m"]) -> Float[Array, " m"]:
+        seen = self.weight != 0
+        return jnp.where(seen, self.weight * jnp.where(seen, self.likelihood(eta), 0.0), 0.0)
+
+    def cdf(self, eta: Float[Array, " m"]) -> Float[Array, " m"]:
+        return self.likelihood.cdf(eta)
+
+    def mean(self, eta: Float[Array, " m"]) -> Float[Array, " m"]:
+        return self.likelihood.mean(eta)
+
+
+class Family(NamedTuple):
+    """`make(y, w, theta, *columns)` is the likelihood at its positive parameters theta.
+
+    dispersed: whether theta is (phi,), by which the prior of the coefficients is scaled as well:
+    their precision is then S / phi, as in a Gaussian model.
+    """
+
+    name: str
+    make: Callable[..., Likelihood]
+    parameters: tuple[str, ...] = ()
+    begin: Callable[..., list[float]] = lambda y: []  # where the search of theta begins
+    dispersed: bool = False
+    inverse: Callable[..., np.ndarray] | None = None  # eta to mu, of one trial or unit of exposure
+    deviance: Callable[..., np.ndarray] | None = None  # (y, mu, theta): unit deviances
+    outcome: Callable[..., np.ndarray] = lambda y, *columns: y  # whose mean is mu
+    counted: Callable[..., np.ndarray] = lambda y, *columns: np.ones_like(y)  # weights of these
+
+    def mean(self, eta: np.ndarray, theta: Any) -> np.ndarray:
+        """E[y | eta], of one trial or unit of exposure; NaN where it takes more columns."""
+        if self.inverse is not None:
+            return self.inverse(eta)
+        try:
+            made = self.make(jnp.full(eta.shape, 0.5), jnp.ones(eta.shape), jnp.asarray(theta))
+        except TypeError:
+            return np.full(eta.shape, np.nan)
+        return np.asarray(made.mean(jnp.asarray(eta)))
+
+
+@functools.cache
+def family_of(function: Callable[..., Any] | Family) -> Family:
+    """That of a function of `padchol.likelihoods`; `TypeError` for what cannot be called."""
+    if isinstance(function, Family):
+        return function
+    if not callable(function):
+        raise TypeError(
+            f"expected a family such as padchol.likelihoods.poisson; got {type(function).__name__}"
+        )
+    if function in KNOWN:
+        return KNOWN[function]
+    name = getattr(function, "__name__", type(function).__name__)
+    return Family(name, _plain(function))
+
+
+def _plain(function: Callable[..., Any]) -> Callable:
+    return lambda y, w, theta, *columns: Weighted(function(y, *columns), w)
+
+
+def _with(function: Callable) -> Callable:
+    """Of a function whose parameters follow the data."""
+    return lambda y, w, theta, *columns: Weighted(function(y, *theta, *columns), w)
+
+
+def _poisson(y, mu, theta):
+    """2 (y log(y / mu) - y + mu)"""
+    return 2 * (xlogy(y, y / mu) - (y - mu))
+
+
+def _binomial(y, mu, theta):
+    """2 (y log(y / mu) + (1 - y) log((1 - y) / (1 - mu))), y a share"""
+    return 2 * (xlogy(y, y / mu) + xlogy(1 - y, (1 - y) / (1 - mu)))
+
+
+def _gamma(y, mu, theta):
+    """2 ((y - mu) / mu - log(y / mu))"""
+    return 2 * ((y - mu) / mu - np.log(y / mu))
+
+
+def _negative_binomial(y, mu, theta):
+    """2 (y log(y / mu) - (y + size) log((y + size) / (mu + size)))"""
+    size = theta[0]
+    return 2 * (xlogy(y, y / mu) - (y + size) * np.log((y + size) / (mu + size)))
+
+
+def _share(y, trials=1.0):
+    return y / np.maximum(trials, 1e-300)
+
+
+def _trials(y, trials=1.0):
+    return trials * np.ones_like(y)
+
+
+def _rate(y, exposure=1.0):
+    return y / np.maximum(exposure, 1e-300)
+
+
+_counts: Any = {"inverse": np.exp, "outcome": _rate, "counted": _trials}
+
+KNOWN: dict[Any, Family] = {
+    likelihoods.gaussian: Family(
+        "gaussian",
+        lambda y, w, theta: likelihoods.gaussian(y, w / theta[0]),
+        dispersed=True,
+        inverse=lambda eta: eta,
+        deviance=lambda y, mu, theta: (y - mu) ** 2,
+    ),
+    likelihoods.gamma: Family(
+        "gamma",
+        lambda y, w, theta: likelihoods.gamma(y, w / theta[0]),
+        ("dispersion",),
+        lambda y: [float(np.var(y) / np.mean(y) ** 2)],
+        dispersed=True,
+        inverse=np.exp,
+        deviance=_gamma,
+    ),
+    likelihoods.poisson: Family(
+        "poisson", _plain(likelihoods.poisson), deviance=_poisson, **_counts
+    ),
+    likelihoods.binomial: Family(
+        "binomial",
+        _plain(likelihoods.binomial),
+        inverse=expit,
+        deviance=_binomial,
+        outcome=_share,
+        counted=_trials,
+    ),
+    likelihoods.negative_binomial: Family(
+        "negative binomial",
+        _with(likelihoods.negative_binomial),
+        ("size",),
+        lambda y: [1.0],
+        deviance=_negative_binomial,
+        **_counts,
+    ),
+    likelihoods.beta: Family(
+        "beta", _with(likelihoods.beta), ("precision",), lambda y: [5.0], inverse=expit
+    ),
+    likelihoods.weibull: Family(
+        "weibull",
+        lambda y, w, theta, event: Weighted(likelihoods.weibull(y, event, theta[0]), w),
+        ("shape",),
+        lambda y: [1.0],
+    ),
+    likelihoods.student_t: Family(
+        "student t",
+        _with(likelihoods.student_t),
+        ("precision", "degrees"),
+        lambda y: [2 / float(np.var(y)), 5.0],
+        inverse=lambda eta: eta,
+    ),
+}

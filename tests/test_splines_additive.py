@@ -1,0 +1,401 @@
+"""The parts of additive models: coordinates, determinants, formulas, predictions, bad input."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas
+import pytest
+import scipy.linalg
+import scipy.stats
+
+from padchol import likelihoods, splines
+from padchol.splines.bases import BSplines, Cyclic, Effects, Natural
+from padchol.splines.centring import Centred, centred_null, centring
+from padchol.splines.determinant import log_determinant
+from padchol.splines.formula import split
+from padchol.splines.mixtures import upper_tail
+from padchol.splines.restricted import climb
+from padchol.splines.smooths import Smooth
+from padchol.splines.tensor import Tensor, rowwise
+
+RNG = np.random.default_rng(4)
+m = 120
+X, Z = RNG.uniform(0, 2, (2, m))
+BASES = {
+    "ps": lambda x: BSplines(x, 9),
+    "ps of order 1": lambda x: BSplines(x, 7, order=1),
+    "cp": lambda x: Cyclic(x, 8),
+    "cr": lambda x: Natural(x, 7),
+}
+every_basis = pytest.mark.parametrize("name", BASES)
+
+
+def frame() -> pandas.DataFrame:
+    rng = np.random.default_rng(6)
+    n = 90
+    x, z = rng.uniform(0, 1, (2, n))
+    f = np.array(["u", "v"])[rng.integers(0, 2, n)]
+    y = np.sin(5 * x) + 0.5 * z + 0.3 * (f == "v") + 0.3 * rng.normal(size=n)
+    return pandas.DataFrame({"x": x, "z": z, "f": f, "y": y, "count": rng.poisson(np.exp(y))})
+
+
+@functools.cache
+def fitted() -> splines.AdditiveFit:
+    return splines.additive("y ~ f + s(x, k=7) + s(z, by=f, k=5)", frame()).fit()
+
+
+# ---- bases and coordinates --------------------------------------------------------------------
+
+
+@every_basis
+def test_the_penalty_does_not_see_the_null_space_and_nothing_else(name):
+    basis = BASES[name](X)
+    D, N = basis.root().toarray(), basis.null()
+    np.testing.assert_allclose(D @ N, 0, atol=1e-10 * np.abs(D).max())
+    assert np.linalg.matrix_rank(D) == basis.size - N.shape[1]
+    np.testing.assert_allclose(N.T @ N, np.eye(N.shape[1]), atol=1e-12)
+
+
+def test_a_circle_closes_where_it_is_said_to():
+    basis = Cyclic(np.arange(24.0), 8, ends=(0, 24))
+    np.testing.assert_allclose(*basis.design([0.0, 24.0]).toarray())
+    assert split("y ~ s(h, bs='cp', ends=c(0, 24))").smooths[0].ends == (0, 24)
+
+
+def test_natural_splines_and_their_penalty():
+    """f'' is zero at the ends, and |D beta|^2 its integral's square."""
+    basis = BASES["cr"](X)
+    beta = RNG.normal(size=basis.size)
+    x = np.linspace(basis.low, basis.high, 20_001)
+    h = x[1] - x[0]
+    bends = np.diff(basis.design(x) @ beta, 2) / h**2
+    assert np.abs(bends[[0, -1]]).max() < 1e-2 * np.abs(bends).max()
+    np.testing.assert_allclose(np.sum(bends**2) * h, np.sum((basis.root() @ beta) ** 2), rtol=1e-5)
+    values = RNG.normal(size=basis.size)
+    at_knots = np.linalg.solve(basis.measure().toarray(), values)
+    np.testing.assert_allclose(basis.design(basis.knots) @ at_knots, values, atol=1e-10)
+
+
+@every_basis
+def test_functions_go_on_beyond_the_data(name):
+    basis = BASES[name](X)
+    ends = np.array([basis.low, basis.high])
+    beyond = basis.design(ends + np.array([-0.5, 0.5])).toarray()
+    if name == "cp":
+        inside = basis.design(ends[::-1] + np.array([-0.5, 0.5])).toarray()
+        np.testing.assert_allclose(beyond, inside, atol=1e-12)
+        return
+    slope = (basis.design(ends + 1e-6) - basis.design(ends - 1e-6)).toarray() / 2e-6
+    at = basis.design(ends).toarray()
+    np.testing.assert_allclose(beyond, at + slope * [[-0.5], [0.5]], atol=0.05)
+
+
+@pytest.mark.parametrize("tiny", [False, True])
+def test_centring_is_exact_sparse_and_well_conditioned(tiny):
+    c = RNG.uniform(0.5, 2, 12)
+    if tiny:
+        c[[0, 3, 4, 11]] = [1e-9, 0.0, 1e-5, 1e-12]
+    Z = centring(c)
+    np.testing.assert_allclose(c @ Z, 0, atol=1e-15)
+    assert np.diff(Z.indptr).max() == 2
+    assert np.linalg.cond(Z.toarray()) < 30
+    N = np.vander(np.arange(12.0), 2)
+    inner = centred_null(N, c, Z)
+    assert inner.shape == (11, 1)
+    np.testing.assert_allclose(c @ (Z @ inner), 0, atol=1e-10)
+    with pytest.raises(ValueError, match="sum to zero"):
+        centring(np.zeros(3))
+
+
+def test_rowwise_products():
+    A, B = RNG.normal(size=(2, 5, 3))
+    A[A < 0.2] = 0
+    expected = np.einsum("ij,ik->ijk", A, B).reshape(5, -1)
+    np.testing.assert_allclose(rowwise(A, B).toarray(), expected)
+
+
+SMOOTHS = {
+    "ps": lambda: Smooth("s", BASES["ps"](X), X),
+    "cr, selected": lambda: Smooth("s", BASES["cr"](X), X, select=True),
+    "cp": lambda: Smooth("s", BASES["cp"](X), X),
+    "by": lambda: Smooth("s", BASES["ps"](X), X, Z, centred=False),
+    "re": lambda: Smooth("s", Effects(6), (np.arange(m) % 6, np.ones(m)), centred=False),
+    "te": lambda: Smooth("te", Tensor([BSplines(X, 5), Cyclic(Z, 5)]), (X, Z)),
+    "ti": lambda: Smooth(
+        "ti",
+        Tensor([Centred(BSplines(X, 5), X), Centred(Natural(Z, 4), Z)]),
+        (X, Z),
+        centred=False,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SMOOTHS)
+def test_determinants_are_those_in_orthonormal_coordinates(name):
+    """As mgcv has them: coefficients P beta, the constraint absorbed by an orthonormal basis."""
+    smooth = SMOOTHS[name]()
+    if smooth.centred:
+        np.testing.assert_allclose(smooth.columns.sum(0), 0, atol=1e-9)
+    P = (smooth.basis.measure() @ smooth.Z).toarray()
+    R = np.linalg.qr(P, mode="r")  # gamma to orthonormal coordinates
+    inverse = np.linalg.inv(R)
+    for smoothing in RNG.lognormal(0, 2, (3, len(smooth.roots))):
+        S = sum(a * (D.T @ D).toarray() for a, D in zip(smoothing, smooth.roots, strict=True))
+        values = np.linalg.eigvalsh(inverse.T @ S @ inverse)
+        left = smooth.size - smooth.null.shape[1]
+        expected = np.log(values[-left:]).sum() + 2 * np.log(np.abs(np.diag(R))).sum()
+        found = smooth.times @ np.log(smooth.table @ smoothing) + smooth.constant
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        np.testing.assert_allclose(S @ smooth.null, 0, atol=1e-8 * np.abs(S).max())
+
+
+def test_determinants_do_not_depend_on_coordinates():
+    """log|det K| grows by 2 log|T| under beta = T gamma, as log|H| does."""
+    D, T = RNG.normal(size=(4, 6)), RNG.normal(size=(6, 6))
+    N = scipy.linalg.null_space(D)
+    before = log_determinant(D.T @ D, N, np.eye(6))
+    after = log_determinant(T.T @ D.T @ D @ T, np.linalg.solve(T, N), T.T @ T)
+    np.testing.assert_allclose(after - before, 2 * np.linalg.slogdet(T)[1])
+
+
+# ---- tails ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("q", [0.01, 1.0, 3.0, 40.0, 300.0])
+def test_tails_of_sums_are_chi_squared_where_they_are(q):
+    found = upper_tail(np.array([1.0, 1 - 1e-10]), np.array([1.0, 0.5]), q)
+    np.testing.assert_allclose(found, scipy.stats.chi2.sf(q, 1.5), rtol=1e-6)
+    found = upper_tail(np.array([1.0, 1 - 1e-10, -4 * q / 50]), np.array([3.0, 1.0, 50.0]))
+    np.testing.assert_allclose(found, scipy.stats.f.sf(q, 4, 50), rtol=1e-6)
+    assert upper_tail(np.array([2.0]), np.array([3.0]), q) == scipy.stats.chi2.sf(q / 2, 3)
+
+
+def test_tails_of_sums_of_any_sign():
+    weights = np.array([1.0, 0.5, -0.7])
+    drawn = np.random.default_rng(0).normal(size=(400_000, 3)) ** 2 @ weights
+    for q in (-3.0, -0.5, 0.0, 0.3, 2.0, 6.0):
+        np.testing.assert_allclose(
+            upper_tail(weights, np.ones(3), q), np.mean(drawn > q), atol=4e-3
+        )
+
+
+# ---- formulas ---------------------------------------------------------------------------------
+
+
+def test_formulas_are_taken_apart():
+    text = "log(y) ~ a*b + s(x, k=20) - 1 + te(x, `my z`, k=c(4, 6), np=FALSE) + offset(log(n))"
+    parts = split(text + " + s(g, bs='re') + s(x, by=f)")
+    assert (parts.left, parts.fixed, parts.offsets) == ("log(y)", "a*b - 1", ("log(n)",))
+    labels = [call.label for call in parts.smooths]
+    assert labels == ["s(x)", "te(x,my z)", "s(g)", "s(x)"]
+    assert parts.smooths[1].k == (4, 6)
+    assert parts.smooths[1].bs == ("ps", "ps")
+    assert not parts.smooths[1].points
+    assert parts.smooths[3].by == "f"
+
+
+@pytest.mark.parametrize(
+    ("formula", "message"),
+    [
+        ("s(x)", "one ~"),
+        ("y ~ ", "terms after"),
+        ("y ~ z:s(x)", "by=z"),
+        ("y ~ z - s(x)", "joined by"),
+        ("y ~ s(x, z)", "te"),
+        ("y ~ te(x)", "two variables"),
+        ("y ~ s(log(x))", "computed in the data"),
+        ("y ~ s(x, bs='tp')", "one of ps, cp, cr, re"),
+        ("y ~ s(x, knots=3)", "knots"),
+        ("y ~ s(x, k=2.5)", "whole numbers k"),
+        ("y ~ te(x, z, k=(3, 4, 5))", "2 values of k"),
+        ("y ~ t2(x, z)", "s, te or ti"),
+        ("y ~ s(x) + s(x)", "once"),
+        ("y ~ s(x, bs='cp', ends=3)", "ends="),
+        ("y ~ s(x", "parentheses"),
+    ],
+)
+def test_formulas_that_cannot_be_read_say_why(formula, message):
+    with pytest.raises(ValueError, match=message):
+        split(formula)
+
+
+@pytest.mark.parametrize(
+    ("formula", "message"),
+    [
+        ("y ~ s(x) + te(x, z)", "ti"),
+        ("y ~ x + s(x)", "not identifiable"),
+        ("y ~ s(nothing)", "nothing"),
+        ("y ~ s(f)", "numbers in the column 'f'"),
+        ("y ~ s(x, k=3)", "cannot make s"),
+        ("y ~ s(x, bs='cr', k=500)", "distinct values"),
+        ("y ~ te(x, z, bs=('ps', 're'))", "term of their own"),
+    ],
+)
+def test_models_that_cannot_be_made_say_why(formula, message):
+    with pytest.raises(ValueError, match=message):
+        splines.additive(formula, frame())
+
+
+def test_bad_arguments_say_what_was_expected():
+    data = frame()
+    with pytest.raises(TypeError, match="expected a family"):
+        splines.additive("y ~ s(x)", data, "poisson")
+    with pytest.raises(ValueError, match="weights of shape"):
+        splines.additive("y ~ s(x)", data, weights=np.ones(3))
+    with pytest.raises(ValueError, match="weights >= 0"):
+        splines.additive("y ~ s(x)", data, weights=-np.ones(len(data)))
+    model = splines.additive("y ~ s(x)", data)
+    with pytest.raises(ValueError, match="1 smoothing and 0 other"):
+        model.evaluate([0.0, 1.0])
+    missing = data.assign(x=data.x.where(data.x > 0.1))
+    notes = splines.additive("y ~ s(x)", missing).notes
+    assert "left out" in notes[0]
+
+
+# ---- fits -------------------------------------------------------------------------------------
+
+
+def test_a_fit_says_what_it_found():
+    fit, data = fitted(), frame()
+    assert fit.smooths == ["s(x)", "s(z):fu", "s(z):fv"]
+    assert fit.names[:2] == ["Intercept", "f[T.v]"]
+    assert len(fit.names) == fit.coefficients.size == 2 + 6 + 4 + 4
+    shown = str(fit)
+    for text in ("s(z):fv", "Ref.df", "-REML", "deviance explained", "dispersion", "n = 90"):
+        assert text in shown
+    np.testing.assert_allclose(fit.residuals("response"), data.y - fit.fitted)
+    np.testing.assert_allclose(np.sum(fit.residuals() ** 2), fit.deviance)
+    np.testing.assert_allclose(np.sqrt(np.diag(fit.covariance))[:2], columns_se(fit), rtol=1e-8)
+    total = fit.edf_total
+    np.testing.assert_allclose(total, 2 + sum(fit.edf.values()), rtol=1e-8)
+    assert fit.aic == -2 * fit.loglik + 2 * (total + 1)
+
+
+def columns_se(fit):
+    return [test.se for test in fit.test_columns().values()]
+
+
+def test_smooths_sum_to_zero_and_add_up():
+    fit, data = fitted(), frame()
+    parts = [fit.predict(terms=name) for name in ("Intercept", "f[T.v]", *fit.smooths)]
+    np.testing.assert_allclose(np.sum(parts, 0), fit.linear_predictor, atol=1e-10)
+    np.testing.assert_allclose(np.sum(fit.smooth("s(x)", x=data.x).fit), 0, atol=1e-8)
+    curve = fit.smooth("s(z):fu")
+    assert (curve.lower < curve.fit).all()
+    assert curve.x.shape == curve.fit.shape == (100,)
+    assert (fit.smooth("s(z):fu", with_mean=True).se > 0).all()
+    with pytest.raises(KeyError, match="no smooth"):
+        fit.smooth("s(w)")
+
+
+def test_predictions_refuse_what_they_do_not_know():
+    fit = fitted()
+    new = frame()[:3].drop(columns="y")
+    assert fit.predict(new).shape == (3,)
+    with pytest.raises(ValueError, match="levels of f"):
+        fit.predict(new.assign(f="w"))
+    with pytest.raises(ValueError, match=r"columns \['z'\]"):
+        fit.predict(new.drop(columns="z"))
+    with pytest.raises(ValueError, match="'link' or 'response'"):
+        fit.predict(new, type="terms")
+    with pytest.raises(ValueError, match="probability"):
+        fit.predict(new, interval=95)
+
+
+def test_every_smooth_is_drawn():
+    plt = pytest.importorskip("matplotlib.pyplot")
+    fit = fitted()
+    axes = fit.plot(residuals=True)
+    assert [axis.get_title()[:6] for axis in axes[:3]] == ["s(x), ", "s(z):f", "s(z):f"]
+    with pytest.raises(ValueError, match="3 axes"):
+        fit.plot(axes[:2])
+    plt.close("all")
+
+
+def dense_restricted(model, rho, y):
+    """By the covariance of y, from the design of the model and its penalties."""
+    B = model.design(model.data).toarray()
+    p = B.shape[1]
+    S, free, k = np.zeros((p, p)), [np.eye(p)[:, :2]], 0
+    for term, start in zip(model.terms, model.starts, strict=False):
+        where = slice(start, start + term.smooth.size)
+        for D in term.smooth.roots:
+            S[where, where] += np.exp(rho[k]) * (D.T @ D).toarray()
+            k += 1
+        free.append(np.eye(p)[:, where] @ term.smooth.null)
+    N = np.hstack(free)
+    G = scipy.linalg.null_space(N.T)
+    H = B.T @ B + S
+    beta = np.linalg.solve(H, B.T @ y)
+    left = y.size - N.shape[1]
+    phi = (np.sum((y - B @ beta) ** 2) + beta @ S @ beta) / left
+    logs = np.linalg.slogdet(G.T @ S @ G)[1] - np.linalg.slogdet(H)[1]
+    return (logs - left * (np.log(2 * np.pi * phi) + 1)) / 2
+
+
+def test_the_restricted_likelihood_and_its_slopes():
+    """Against dense algebra, up to the constant of the coordinates; slopes by differences."""
+    model = fitted().model
+    at = jnp.asarray([0.3, 1.2, -0.5])
+    y = np.asarray(model.observed.y)
+    found, slope = climb(at, model.restricted, model.observed, model._begin())
+    apart = float(found.log_restricted) - dense_restricted(model, at, y)
+    for j in range(3):
+        step = 1e-5 * np.eye(3)[j]
+        ends = [dense_restricted(model, at + s * step, y) for s in (-1, 1)]
+        np.testing.assert_allclose(slope[j], (ends[1] - ends[0]) / 2e-5, atol=1e-6)
+    moved = model.evaluate(at + 0.7)
+    np.testing.assert_allclose(
+        moved.log_restricted, dense_restricted(model, at + 0.7, y) + apart, atol=1e-8
+    )
+
+
+@pytest.mark.slow
+def test_counts_are_differentiable_in_data_weights_and_smoothing():
+    """Through the mode of the Laplace approximation, twice."""
+    model = splines.additive("count ~ s(x, k=6) + s(z, k=5)", frame(), likelihoods.poisson)
+
+    def value(z, w, offset):
+        data = model.observed._replace(weights=w, offset=offset)
+        return model.restricted.log_restricted(z, data)
+
+    z, w, offset = jnp.asarray([0.5, 1.0]), model.observed.weights, model.observed.offset
+    slopes = jax.jit(jax.grad(value, (0, 1, 2)))(z, w, offset)
+    curvature = jax.jit(jax.hessian(value))(z, w, offset)
+    run = jax.jit(value)
+    for k, point in enumerate((z, w, offset)):
+        step = np.zeros(point.size)
+        step[1] = 1e-4
+        args = [[z, w, offset] for _ in range(2)]
+        args[0][k], args[1][k] = point - step, point + step
+        ends = [run(*each) for each in args]
+        np.testing.assert_allclose(slopes[k][1], (ends[1] - ends[0]) / 2e-4, rtol=1e-5)
+    ends = [jax.jit(jax.grad(value))(z + s * jnp.array([1e-4, 0]), w, offset) for s in (-1, 1)]
+    np.testing.assert_allclose(curvature[0], (ends[1] - ends[0]) / 2e-4, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["beta", "student_t", "weibull", "other"])
+def test_other_families(kind):
+    """Parameters estimated where the family has some; without derivatives nothing is assumed."""
+    rng = np.random.default_rng(5)
+    data = frame()
+    mean = 1 / (1 + np.exp(-np.sin(5 * data.x)))
+    data["share"] = rng.beta(8 * mean, 8 * (1 - mean))
+    data["time"], data["event"] = rng.exponential(np.exp(-np.sin(5 * data.x))), 1.0
+    call = {
+        "beta": ("share ~ s(x)", likelihoods.beta),
+        "student_t": ("y ~ s(x)", likelihoods.student_t),
+        "weibull": ("time ~ s(x)", likelihoods.weibull, "event"),
+        "other": ("count ~ s(x)", lambda y: likelihoods.negative_binomial(y, 5.0)),
+    }[kind]
+    fit = splines.additive(call[0], data, *call[1:]).fit()
+    assert np.isfinite(fit.reml)
+    assert 1.5 < fit.edf["s(x)"] < 9
+    if kind == "beta":
+        assert 5 < fit.parameters["precision"] < 12
+    if kind == "weibull":
+        assert 0.7 < fit.parameters["shape"] < 1.4
+    assert "s(x)" in str(fit)
