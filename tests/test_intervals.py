@@ -102,7 +102,7 @@ def test_satterthwaite(formula, data, rows, df, p_value):
     fit = fitted(formula, data, True, rows)
     found = [fit.hypothesis(row) for row in np.eye(len(df))]
     np.testing.assert_allclose([each.df_denominator for each in found], df, rtol=1e-4)
-    np.testing.assert_allclose([each.p_value for each in found], p_value, rtol=1e-3)
+    np.testing.assert_allclose([each.p_value for each in found], p_value, rtol=5e-3)
     if rows is not None:
         # contest(., rbind(c(0, 1, 0), c(0, 0, 1)))
         both = fit.hypothesis(np.eye(3)[1:])

@@ -1,8 +1,6 @@
-"""Random effects with correlated levels: dense formulas, and numbers of R 4.2.2 with glmmTMB 1.1.5."""
+"""Random effects with correlated levels: dense formulas, and numbers of R 4.2.2 and glmmTMB."""
 
 import functools
-import os
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import support
+from test_reference_data import matrix
 
 import padchol
 from padchol import mixed, precisions
@@ -201,8 +200,8 @@ def test_matrices():
     by_formula = mixed.linear("y ~ x + ar1(t | g)", rows)
     theta = [0.9, 0.4]
     np.testing.assert_allclose(model.deviance(theta), by_formula.deviance(theta), rtol=1e-12)
+    random = [mixed.Random(X, rows["g"], structure=structures.Ar1(rows["t"]))]
     with pytest.raises(ValueError, match="one column"):
-        random = [mixed.Random(X, rows["g"], structure=structures.Ar1(rows["t"]))]
         mixed.LinearMixedModel(rows["y"], X, random)
     with pytest.raises(ValueError, match="nagq"):
         mixed.generalized("k ~ x + ar1(t | g)", rows, "poisson", nagq=5)
@@ -211,13 +210,7 @@ def test_matrices():
 @pytest.mark.slow
 def test_animals_of_a_real_pedigree():
     """Breeding values of the warcolak pedigree, 5,400 animals, simulated and found again."""
-    folder = os.environ.get("PADCHOL_DATA") or Path(__file__).parents[2] / "shared" / "data"
-    path = Path(folder) / "ped_warcolak_Ainv.npz"
-    if not path.exists():
-        pytest.skip(f"needs the matrix {path.name}")
-    found = np.load(path)
-    Q = sp.csc_array((found["data"], found["indices"], found["indptr"]), shape=found["shape"])
-    Q = Q if (abs(Q - Q.T)).max() == 0 else Q + sp.tril(Q, -1).T
+    Q = sp.csc_array(matrix("ped_warcolak_Ainv"))
     n = Q.shape[0]
     plan = padchol.analyze(Q)
     a = padchol.cholesky(plan, plan.values(Q)).sample(jax.random.key(0))

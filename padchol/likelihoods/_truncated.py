@@ -75,10 +75,11 @@ class Truncated(Likelihood):
         if isinstance(self.counts, Poisson):
             rest = Poisson(self.y, self.counts.exposure * left)
             return 1 + rest._drawn(of_rest, eta)
-        counts = self.counts._at(eta) if isinstance(self.counts, LinearNegativeBinomial) else None
-        size = self.counts.size if counts is None else counts.size
-        rest = NegativeBinomial(self.y, size * left, self.counts.exposure * left)
-        return _logarithmic(of_first, self.counts.mean(eta) / size) + rest._drawn(of_rest, eta)
+        linear = isinstance(self.counts, LinearNegativeBinomial)
+        counts = self.counts.of_size(eta) if linear else self.counts
+        rest = NegativeBinomial(self.y, counts.size * left, counts.exposure * left)
+        first = _logarithmic(of_first, counts.mean(eta) / counts.size)
+        return first + rest._drawn(of_rest, eta)
 
 
 def _logarithmic(key: Array, odds: Array) -> Array:

@@ -67,12 +67,9 @@ def response_at(
     if model.has_family:
         predictors = []
         for each, part in zip(model.parts, fit.extras, strict=True):
-            X = rows.parts.get(each.formula)
-            X = np.ones((1, 1)) if X is None and each.formula else X
-            by_rows = X is not None and each.Q.shape[0] != 1
-            predictors.append(
-                jnp.asarray(X @ part.parameters if by_rows else each(part.parameters))
-            )
+            c, X = jnp.asarray(part.parameters), rows.parts.get(each.formula)
+            constant = X is None or len(each.Q) == 1
+            predictors.append(each(c) if constant else jnp.asarray(X) @ c)
         mean = lambda eta: terms.mean(eta, *predictors)
     else:
         if len(eta) != len(model.Q) or not hasattr(terms, "mean"):
@@ -82,8 +79,8 @@ def response_at(
             )
         trials = getattr(terms, "trials", 1.0)
         mean = lambda eta: terms.mean(eta) / trials
-    eta = jnp.asarray(eta)
-    value, slope = jax.jvp(mean, (eta,), (jnp.ones_like(eta),))
+    at = jnp.asarray(eta)
+    value, slope = jax.jvp(mean, (at,), (jnp.ones_like(at),))
     return np.asarray(value), np.asarray(slope)
 
 

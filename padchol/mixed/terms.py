@@ -201,12 +201,13 @@ def tables(n: int, random: Sequence[Random]) -> Tables:
             raise ValueError(
                 f"expected a name for each of the {x.shape[1]} columns of {name}; got {columns}"
             )
-        structure, own = None, ()
+        structure: Structure | None = None
+        own: Any = ()
         if given.structure is not None:
             if x.shape[1] != 1:
                 raise ValueError(f"expected one column in {name}, a structured term; got {columns}")
-            group, structure = given.structure.over(group, name)
-            own = (True, structure.names, structure.kinds)
+            group, made = given.structure.over(group, name)
+            structure, own = made, (True, made.names, made.kinds)
         structures.append(structure)
         labels, levels = Labels(group.labels), group.labels.size
         at = (start, theta_start, *own)

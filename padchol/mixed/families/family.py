@@ -85,6 +85,11 @@ class Family:
     ) -> tuple[Observed, tuple[Predictor, ...]]:
         """The likelihood as a function of predictors, and the predictors: of zeros, phi, others."""
         parts: list[Predictor] = []
+        if zero is not None and self.support in ("real", "categories"):
+            raise ValueError(
+                f"expected no zero= for {self.name}; it is for counts, successes, and amounts and "
+                "proportions with zeros"
+            )
         if zero is not None:
             parts.append(_zeros(self, data, zero))
         if self.dispersion:
@@ -165,6 +170,8 @@ def _zeros(family: Family, data: Data, X: Matrix) -> Predictor:
 
 
 def _of(X: Matrix | None, title: str, first: float, **options: Any) -> Predictor:
+    if X is not None and not X.names:
+        raise ValueError(f"expected columns in the formula of the {title}; got none")
     if X is None or X.names == ("Intercept",):
         return constant(title, first, **options)
     return predictor(title, X.values, X.names, first, **options)

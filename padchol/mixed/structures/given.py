@@ -27,7 +27,7 @@ class Known(NamedTuple):
         return _labelled(group, name, self.labels, self._structure(name))
 
     def _structure(self, name: str) -> Structure:
-        Q = sp.csc_array(self.Q)
+        Q: Any = sp.csc_array(self.Q)
         if Q.shape[0] != Q.shape[1] or len(self.labels) != Q.shape[0]:
             raise ValueError(
                 f"expected a square precision for {name} and a label for each of its rows; got "

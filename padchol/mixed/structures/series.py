@@ -59,7 +59,8 @@ def _chain(group: Levels, at: np.ndarray, code: np.ndarray) -> tuple[Levels, Any
     """The levels, the plan of a tridiagonal matrix for each level of the group, and the place of
     each of its values among those of one: k on the diagonal, k - 1 beside it."""
     k = at.size
-    one = sp.diags_array([np.ones(k), np.ones(k - 1), np.ones(k - 1)], offsets=[0, 1, -1])
+    beside: Any = [0, 1, -1]
+    one = sp.diags_array([np.ones(k), np.ones(k - 1), np.ones(k - 1)], offsets=beside)
     plan = analyze(sp.csc_array(sp.kron(sp.eye_array(group.labels.size), one)))
     rows, cols = np.asarray(plan.rows), np.asarray(plan.cols)
     where = np.where(rows == cols, cols % k, k + cols % k)
