@@ -261,7 +261,7 @@ def test_the_search_says_whether_it_converged():
     ],
 )
 def test_formulas_are_taken_apart(formula, fixed, bars):
-    assert split(formula) == ("y", fixed, bars, (), ())
+    assert split(formula) == ("y", fixed, bars, (), (), ())
 
 
 def test_double_bars_are_terms_without_correlation():

@@ -73,6 +73,21 @@ def test_deviances_equal_dense_ones(kind):
     )
 
 
+@pytest.mark.parametrize("k", [1, 2, 3, 4])
+def test_short_series(k):
+    rows = data()[data()["t"] < k]
+    model = mixed.linear("y ~ x + ar1(t | g)", rows)
+    assert model.prior.structures[0].plan.nnz == G * (2 * k - 1)
+    t, g, y = (rows[name].to_numpy() for name in "tgy")
+    C = np.equal.outer(g, g) * 0.4 ** np.abs(np.subtract.outer(t, t))
+    X = np.column_stack([np.ones(len(y)), rows["x"]])
+    V = np.eye(len(y)) + 0.9**2 * C
+    W = np.linalg.inv(V)
+    r = y - X @ np.linalg.solve(X.T @ W @ X, X.T @ W @ y)
+    dense = np.linalg.slogdet(V)[1] + len(y) * (1 + np.log(2 * np.pi * (r @ W @ r) / len(y)))
+    np.testing.assert_allclose(model.deviance([0.9, np.arctanh(0.4)]), dense, rtol=1e-10)
+
+
 def test_gradients():
     model = mixed.linear("y ~ x + ar1(t | g) + ou(u | g)", data())
     support.check_gradients(jax.jit(model.deviance), jnp.array([0.6, 0.9, 0.4, -0.3]), 1)

@@ -29,7 +29,7 @@ pytest.importorskip("formulaic", reason="formulas need formulaic")
     ],
 )
 def test_formulas_are_taken_apart(formula, left, fixed, bars):
-    assert split(formula) == (left, fixed, bars, (), ())
+    assert split(formula) == (left, fixed, bars, (), (), ())
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,12 @@ def test_offsets_and_trials(formula, offsets, trials):
     found = split(formula)
     assert (found.offsets, found.trials) == (offsets, trials)
     assert "offset" not in found.fixed
+
+
+def test_structured_terms():
+    found = split("y ~ x + ar1(t | g) + matern(a + b | `my g`:h) + ar1 + (1 | g)")
+    assert found.structured == (("ar1", "t", "g"), ("matern", "a + b", "`my g`:h"))
+    assert (found.fixed, found.bars) == ("x + ar1", [("1", "g")])
 
 
 def test_names_of_a_group():

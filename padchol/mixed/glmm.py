@@ -270,7 +270,7 @@ class GeneralizedLinearMixedModel(WithMethods):
 
     def triangle(self) -> np.ndarray:
         """Of (beta, extra) to the coefficients of the standard basis: U of each, block by block."""
-        return scipy.linalg.block_diag(self.U, *(part.U for part in self.parts))
+        return np.asarray(scipy.linalg.block_diag(self.U, *(part.U for part in self.parts)))
 
     def to_user(self, x: np.ndarray) -> np.ndarray:
         theta, rest = np.split(x, [self.effects.n_theta])

@@ -14,6 +14,7 @@ from padchol.mixed.optimise import Minimum
 WEAK = 2.0  # curvature of the deviance in standard units: a standard error of one
 ERRORS = 3.0  # standard errors to go along a weak direction; a parabola rises by their square
 LITTLE = 0.05  # part of that rise that counts as none
+NONE = 1e-3  # a rise towards a limit of the likelihood that counts as none
 FAR = 100.0  # units of eta that are far beyond all data
 LARGE = 10.0  # multiple of a standard deviation that a likelihood ought to see
 
@@ -26,13 +27,15 @@ def endless(
     Separation (Albert & Anderson 1984, Biometrika 71, 1-10): along a direction of beta the
     likelihood only gets better, and the search ends where it is flat. From such an end the part of
     beta in directions of little curvature is made larger, by three standard errors: at a minimum
-    the deviance rises by 9, here it does not. Likewise the logarithms and logits of a likelihood's
-    own parameters, and standard deviations that are large already.
+    the deviance rises by 9, here it does not. Likewise standard deviations that are large already,
+    and the logarithms and logits of a likelihood's own parameters. Of those the likelihood has a
+    limit, the law without them, to which the deviance rises from a minimum, be it by little.
     """
     if found.curvature is None or not np.isfinite(found.value):
         return ""
     k, sizes = model.effects.n_theta, np.cumsum(model.sizes)
-    columns = _separated(found, value_and_grad, slice(k, sizes[1]), units, model.Q)
+    little = LITTLE * ERRORS**2
+    columns = _separated(found, value_and_grad, slice(k, sizes[1]), units, model.Q, little)
     names = _named(columns, model.names, model.U, model.X)
     if names:
         return (
@@ -41,7 +44,7 @@ def endless(
             "zeros, or only successes, say); leave these columns out, or join levels"
         )
     for part, begin, end in zip(model.parts, sizes[1:], sizes[2:], strict=False):
-        outward = _separated(found, value_and_grad, slice(begin, end), units, part.Q)
+        outward = _separated(found, value_and_grad, slice(begin, end), units, part.Q, NONE)
         names = _named(outward, part.names, part.U, part.Q @ part.U)
         if names:
             return (
@@ -60,9 +63,15 @@ def endless(
 
 
 def _separated(
-    found: Minimum, value_and_grad: Callable, where: slice, units: np.ndarray, Q: np.ndarray
+    found: Minimum,
+    value_and_grad: Callable,
+    where: slice,
+    units: np.ndarray,
+    Q: np.ndarray,
+    little: float,
 ) -> np.ndarray | None:
-    """The direction, of coefficients of Q, that has no end; None where each has one."""
+    """The direction, of coefficients of Q, along which the deviance rises by less than `little`;
+    None where there is none."""
     unit, gamma = units[where], found.x[where]
     H = np.asarray(found.curvature)[where, where]
     if not gamma.size or not np.isfinite(H).all():
@@ -78,7 +87,7 @@ def _separated(
     moved = found.x.copy()
     moved[where] += times * outward
     rise = float(value_and_grad(jnp.asarray(moved))[0]) - found.value
-    return outward if rise < LITTLE * ERRORS**2 else None
+    return outward if rise < little else None
 
 
 def _named(

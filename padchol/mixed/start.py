@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 CONSTANTS = (0.0, 1.0, -1.0, 0.1, 10.0, -10.0)  # linear predictors tried for a finite likelihood
 STEPS = 100
+LEAST = 0.1  # of the mean curvature, that rows are taken to have: l' / w of others may be anything
 SHOWN = 5  # rows named in a message
 
 
@@ -59,8 +60,8 @@ def start(model: GeneralizedLinearMixedModel) -> tuple[np.ndarray, float, str]:
     regions, with extra brought within reach of its first values: where a parameter has run to the
     end of its range, the search would not come back. The unit is the standard deviation of the
     working residuals l' / w, w = -l'', weighted by w (McCullagh & Nelder 1989, Generalized Linear
-    Models, section 2.5): the scale on which random effects would matter, whatever the units of eta
-    are.
+    Models, section 2.5), apart from rows of hardly any curvature: the scale on which random effects
+    would matter, whatever the units of eta are.
     """
     fixed = Fixed(model.terms, model.Q, model.offset, model.parts)
     c = _maximum(fixed)
@@ -70,9 +71,8 @@ def start(model: GeneralizedLinearMixedModel) -> tuple[np.ndarray, float, str]:
         return np.concatenate([model.first, np.zeros(p), *extra]), 1.0, _impossible(fixed)
     _, slope, w = (np.asarray(each) for each in _derivatives(fixed, jnp.asarray(c)))
     w = np.maximum(w, 0.0)
-    some = w > 0
     with np.errstate(all="ignore"):
-        unit = np.sqrt(np.sum(slope[some] ** 2 / w[some]) / np.sum(w))
+        unit = np.sqrt(np.sum(slope**2 / np.maximum(w, LEAST * np.mean(w))) / np.sum(w))
     unit = float(unit) if np.isfinite(unit) and unit > 0 else 1.0
     gamma, *extra = (np.asarray(each) for each in fixed.split(c))
     extra = [part.near(each) for part, each in zip(model.parts, extra, strict=True)]

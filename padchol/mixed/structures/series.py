@@ -61,7 +61,8 @@ def _chain(group: Levels, at: np.ndarray, code: np.ndarray) -> tuple[Levels, Any
     k = at.size
     beside: Any = [0, 1, -1]
     one = sp.diags_array([np.ones(k), np.ones(k - 1), np.ones(k - 1)], offsets=beside)
-    plan = analyze(sp.csc_array(sp.kron(sp.eye_array(group.labels.size), one)))
+    # Another format would keep small blocks dense, zeros and all.
+    plan = analyze(sp.kron(sp.eye_array(group.labels.size), one, format="coo"))
     rows, cols = np.asarray(plan.rows), np.asarray(plan.cols)
     where = np.where(rows == cols, cols % k, k + cols % k)
     return within(group, code, [f"{x:g}" for x in at]), plan, where
