@@ -124,7 +124,7 @@ def test_a_likelihood_predicts_its_own_rows():
     np.testing.assert_allclose(fit.fitted, fitted().fitted, rtol=1e-5)
     np.testing.assert_allclose(fit.residuals()[:2], fitted().residuals()[:2], rtol=1e-4)
     np.testing.assert_allclose(fit.predict(data), fitted().predict(), atol=1e-5)
-    with pytest.raises(ValueError, match="a family of padchol.mixed.families"):
+    with pytest.raises(ValueError, match=r"a family of padchol\.mixed\.families"):
         fit.predict(data.iloc[:3], type="response")
     with pytest.raises(NotImplementedError, match="need a family"):
         fit.residuals("deviance")
