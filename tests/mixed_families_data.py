@@ -76,15 +76,3 @@ def salamanders() -> pandas.DataFrame:
     table["mined"] = pandas.Categorical(np.where(table.mined, "yes", "no"), ["yes", "no"])
     table["spp"] = pandas.Categorical(table.spp, found["species"])
     return table
-
-
-@functools.cache
-def owls() -> pandas.DataFrame:
-    """Columns calls, nest, brood, food, sex, arrival: 599 rows."""
-    tables = []
-    for nest, found in _published()["owls"]["nests"].items():
-        food = [("Deprived", "Satiated")[int(one)] for one in found["satiated"]]
-        sex = [("Female", "Male")[int(one)] for one in found["male"]]
-        columns = {"calls": found["calls"], "arrival": found["arrival"], "food": food, "sex": sex}
-        tables.append(pandas.DataFrame({**columns, "nest": nest, "brood": found["brood"]}))
-    return pandas.concat(tables, ignore_index=True)

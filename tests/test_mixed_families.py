@@ -17,7 +17,7 @@ from padchol.mixed import families
 pandas = pytest.importorskip("pandas")
 pytest.importorskip("formulaic", reason="formulas need formulaic")
 
-from mixed_families_data import owls, salamanders, simulated  # noqa: E402
+from mixed_families_data import salamanders, simulated  # noqa: E402
 
 FORMULA = "y ~ x + (1 | g)"
 THRICE = np.tile([1.0, 2.0, 3.0], 80)
@@ -82,22 +82,6 @@ def test_a_hurdle():
     zero = [1.75559, 1.67847, -0.42691, 1.10455, -0.42691, -0.67159, -0.42691, -2.40380]
     check(fit, -878.083437, 0.230606, beta, [zero])
     assert "zeros (hurdle), logit" in str(fit)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("family", "loglik", "theta", "first", "extras"),
-    [
-        (families.poisson, -1999.817436, 0.359664, 2.539947, [[-1.057534]]),
-        (families.nbinom2, -1700.135928, 0.245535, 3.070262, [[-1.278174], [0.833497]]),
-        (families.nbinom1, -1666.384639, 0.372086, 3.714006, [[-2.359428], [1.598414]]),
-    ],
-)
-def test_owls(family, loglik, theta, first, extras):
-    """Zero-inflated, with an offset (Brooks et al. 2017; Zuur et al. 2009)."""
-    formula = "calls ~ (food + arrival) * sex + offset(log(brood)) + (1 | nest)"
-    fit = mixed.generalized(formula, owls(), family, zero="~ 1").fit()
-    check(fit, loglik, theta, [first, *fit.beta[1:]], extras)
 
 
 # ---- each family, on simulated data -------------------------------------------------------------
