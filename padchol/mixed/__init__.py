@@ -114,7 +114,8 @@ def generalized(
             "expected zero= and dispersion= with a family of padchol.mixed.families, and names of "
             f"columns with a likelihood of padchol.likelihoods; got {(family, *columns)!r}"
         )
-    return of_likelihood(formula, data, family, columns, reading=reading, nagq=nagq, **analysis)
+    likelihood: Any = family
+    return of_likelihood(formula, data, likelihood, columns, reading=reading, nagq=nagq, **analysis)
 
 
 def _check_options(options: dict[str, Any]) -> None:

@@ -39,7 +39,7 @@ def means(fit: Any) -> dict[str, Any]:
 
 def covariances(fit: Any) -> dict[str, Float[np.ndarray, "levels p p"]]:
     """The blocks of Lambda H^-1 Lambda^T. Cost: one selected inverse."""
-    factor, scale = fit.model.conditional(fit)
+    factor, scale = fit.model.inference.conditional(fit.model, fit)
     Z = np.asarray(_selected(factor)) * scale
     plan = factor.plan
     keys = np.asarray(plan.cols, np.int64) * plan.n + np.asarray(plan.rows, np.int64)

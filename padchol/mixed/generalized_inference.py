@@ -121,6 +121,12 @@ def surface(model: GeneralizedLinearMixedModel, fit: Fit) -> Surface:
     )
 
 
+def by_maximum_likelihood(model: GeneralizedLinearMixedModel, fit: Fit) -> Fit:
+    """The fit itself: there is no other criterion."""
+    del model
+    return fit
+
+
 def observed(model: GeneralizedLinearMixedModel) -> Float[np.ndarray, " n"]:
     """y, as the likelihood has it: successes of a binomial."""
     return np.asarray(model.terms.whole().y)

@@ -27,22 +27,20 @@ from jaxtyping import Array, Float, Int
 from padchol import likelihoods
 from padchol.analysis import analyze
 from padchol.assembly import gram_pattern
-from padchol.factor import Factor
 from padchol.laplace import Design, Laplace, design, laplace
 from padchol.methods import WithMethods
 from padchol.mixed import basis, estimates
 from padchol.mixed import generalized_inference as inference
 from padchol.mixed.algebra import orthonormal
+from padchol.mixed.data import offset_of
 from padchol.mixed.families.family import Observed
 from padchol.mixed.families.predictors import Predictor
 from padchol.mixed.held import Held, hold
-from padchol.mixed.predict import Spread
 from padchol.mixed.quadrature import check_nodes, log_marginal
 from padchol.mixed.reading import Rows
 from padchol.mixed.refit import Refits
 from padchol.mixed.report import Fit
 from padchol.mixed.structures import Prior, pattern
-from padchol.mixed.surface import Surface
 from padchol.mixed.terms import Effects, Random, design_matrix, tables
 
 
@@ -92,7 +90,7 @@ class GeneralizedLinearMixedModel(WithMethods):
         if X.ndim != 2 or not np.isfinite(X).all():
             raise ValueError(f"expected X (n, p), finite; got shape {X.shape}")
         n, p = X.shape
-        self.offset = None if offset is None else _offset(offset, n)
+        self.offset = None if offset is None else offset_of(offset, n)
         _check_terms(self, n)
         self.names = tuple(names) or tuple(f"x{c}" for c in range(p))
         self.notes, self.reading = tuple(notes), reading
@@ -227,25 +225,10 @@ class GeneralizedLinearMixedModel(WithMethods):
         """The rows of the data, in the user's units."""
         return inference.own_rows(self)
 
-    def response_at(self, fit: Fit, eta: np.ndarray, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-        """E[y] and its derivative in eta."""
-        return inference.response_at(self, fit, eta, rows)
-
-    def conditional(self, fit: Fit) -> tuple[Factor, float]:
-        """The factor of the precision of u at its mode."""
-        return inference.conditional(self, fit)
-
-    def spread(self, fit: Fit) -> Spread:
-        """What variances of predictions need."""
-        return inference.spread(self, fit)
-
-    def surface(self, fit: Fit) -> Surface:
-        """The likelihood over all parameters."""
-        return inference.surface(self, fit)
-
-    def by_maximum_likelihood(self, fit: Fit) -> Fit:
-        """The fit itself: there is no other criterion."""
-        return fit
+    @property
+    def inference(self) -> Any:
+        """The functions of models and fits that intervals, predictions and the like call."""
+        return inference
 
     def _refits(self, fit: Fit, responses: Any) -> Refits:
         return estimates.refits(self, fit, responses)
@@ -281,13 +264,6 @@ class GeneralizedLinearMixedModel(WithMethods):
         theta, rest = np.split(x, [self.effects.n_theta])
         theta = basis.to_standard(self.effects, self.bases, theta)
         return np.concatenate([theta, self.triangle() @ rest])
-
-
-def _offset(offset: Any, n: int) -> np.ndarray:
-    offset = np.asarray(offset, float)
-    if offset.shape != (n,) or not np.isfinite(offset).all():
-        raise ValueError(f"expected an offset of shape ({n},), finite; got shape {offset.shape}")
-    return offset
 
 
 def _check_terms(model: GeneralizedLinearMixedModel, n: int) -> None:

@@ -33,19 +33,18 @@ import scipy.sparse as sp
 from jaxtyping import Array, Float
 
 from padchol.assembly import Products
-from padchol.factor import Factor, cholesky
+from padchol.factor import cholesky
 from padchol.methods import WithMethods
 from padchol.mixed import basis
 from padchol.mixed import linear_estimates as estimates
+from padchol.mixed import linear_inference as inference
 from padchol.mixed.algebra import gram_blocks, orthonormal, regressed, residual
 from padchol.mixed.data import Data, offset_of, weights_of
-from padchol.mixed.predict import Spread
 from padchol.mixed.profile import Profile, Solution
 from padchol.mixed.reading import Reading, Rows
 from padchol.mixed.refit import Refits
 from padchol.mixed.report import Fit
 from padchol.mixed.structures import Prior, plan_of
-from padchol.mixed.surface import Surface
 from padchol.mixed.terms import Effects, Random, design_matrix, tables
 from padchol.plan import Plan
 
@@ -211,31 +210,12 @@ class LinearMixedModel(WithMethods):
 
     def own_rows(self) -> Rows:
         """The rows of the data, in the user's units."""
-        data = self.data
-        assert data is not None
-        X = data.Q @ self.U / data.root[:, None]
-        parts = zip(data.rows, self.bases, data.codes, strict=True)
-        return Rows(X, [(x @ R / data.root[:, None], c) for x, R, c in parts], data.offset, {})
+        return inference.own_rows(self)
 
-    def response_at(self, fit: Fit, eta: np.ndarray, rows: Rows) -> tuple[np.ndarray, float]:
-        """E[y] and its derivative in eta."""
-        del fit, rows
-        return eta, 1.0
-
-    def conditional(self, fit: Fit) -> tuple[Factor, float]:
-        """The factor of A, and sigma^2: A^-1 sigma^2 is the covariance of u given y."""
-        return estimates.factored(self, fit.theta).factor, (fit.sigma or 1.0) ** 2
-
-    def spread(self, fit: Fit) -> Spread:
-        """What variances of predictions need."""
-        return estimates.spread(self, fit)
-
-    def surface(self, fit: Fit) -> Surface:
-        """The likelihood over all parameters."""
-        return estimates.surface(self, fit)
-
-    def by_maximum_likelihood(self, fit: Fit) -> Fit:
-        return estimates.by_maximum_likelihood(fit)
+    @property
+    def inference(self) -> Any:
+        """The functions of models and fits that intervals, predictions and the like call."""
+        return inference
 
     def _refits(self, fit: Fit, responses: Float[Array, "refits n"]) -> Refits:
         return estimates.refits(self, fit, responses)

@@ -53,7 +53,8 @@ def predict(
         raise ValueError(f"expected a type of {TYPES}; got {type!r}")
     rows = rows_of(fit, data, random, new_levels)
     eta = linear_predictor(fit, rows, random)
-    value, slope = (eta, 1.0) if type == "link" else fit.model.response_at(fit, eta, rows)
+    at = fit.model.inference.response_at
+    value, slope = (eta, 1.0) if type == "link" else at(fit.model, fit, eta, rows)
     if not se:
         return value
     return Prediction(value, np.sqrt(np.maximum(variances(fit, rows, random), 0)) * np.abs(slope))
@@ -101,7 +102,7 @@ def variances(fit: Any, rows: Rows, random: bool) -> Float[np.ndarray, " n"]:
     """Of eta. Cost: a solve for each row whose random effects take part."""
     if not random:
         return np.einsum("ni,ij,nj->n", rows.X, fit.covariance, rows.X)
-    spread, n = fit.model.spread(fit), len(rows.X)
+    spread, n = fit.model.inference.spread(fit.model, fit), len(rows.X)
     found = np.zeros(n)
     for first in range(0, n, COLUMNS):
         at = slice(first, min(first + COLUMNS, n))

@@ -170,11 +170,11 @@ class Fit(NamedTuple):
 
     def by_maximum_likelihood(self) -> Fit:
         """The fit, or where it was by REML that of its model by maximum likelihood."""
-        return self.model.by_maximum_likelihood(self)
+        return self.model.inference.by_maximum_likelihood(self.model, self)
 
     def surface(self) -> Any:
         """The deviance over all parameters: see `padchol.mixed.surface`."""
-        return self.model.surface(self)
+        return self.model.inference.surface(self.model, self)
 
     @property
     def extra_names(self) -> tuple[str, ...]:

@@ -83,7 +83,7 @@ def of_family(fit: Any, kind: str) -> Float[np.ndarray, " n"]:
     weights = trials if data.weights is None or family.name == "binomial" else data.weights
     y = model.observed / trials
     eta = fit.predict()
-    mu, slope = model.response_at(fit, eta, model.own_rows())
+    mu, slope = model.inference.response_at(model, fit, eta, model.own_rows())
     if kind == "response":
         return y - mu
     if kind == "working":

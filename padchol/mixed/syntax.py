@@ -11,18 +11,16 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from padchol.mixed.scanner import (
+    bare,
+    bars_of,
+    has_bar,
+    inside_of,
+    marks,
+    parts_of,
+    summands,
+)
 from padchol.mixed.variables import parsed
-
-OPENS, CLOSES, QUOTES = "([{", ")]}", "`'\""
-
-
-class Mark(NamedTuple):
-    """A character outside quotes."""
-
-    at: int
-    character: str
-    depth: int  # brackets open around it
-    code: bool  # inside a call, square brackets or braces, where Python is spoken
 
 
 class Parts(NamedTuple):
@@ -47,7 +45,7 @@ def split(formula: str) -> Parts:
     """
     if not isinstance(formula, str):
         raise TypeError(f"expected a formula as text, 'y ~ ...'; got {type(formula).__name__}")
-    tildes = [m.at for m in _marks(formula, formula) if m.character == "~" and m.depth == 0]
+    tildes = [m.at for m in marks(formula, formula) if m.character == "~" and m.depth == 0]
     if len(tildes) != 1 or not formula[: tildes[0]].strip():
         raise ValueError(f"expected a formula 'y ~ ...' with one ~; got {formula!r}")
     left, right = formula[: tildes[0]].strip(), formula[tildes[0] + 1 :]
@@ -67,10 +65,10 @@ def split(formula: str) -> Parts:
         if found is not None and sign == "+":
             structured.append(found)
             continue
-        if not _has_bar(piece):
+        if not has_bar(piece):
             fixed += (f" {sign} " if fixed else sign.strip("+")) + piece
             continue
-        inside = _inside(piece)
+        inside = inside_of(piece)
         if inside is None or sign == "-":
             got = piece if sign == "+" else f"- {piece}"
             raise ValueError(
@@ -84,7 +82,7 @@ def split(formula: str) -> Parts:
 def one_sided(formula: str, what: str) -> str:
     """The right side of '~ x' or 'x', without random effects."""
     right = formula.strip().removeprefix("~").strip()
-    if not right or _has_bar(right) or "~" in right:
+    if not right or has_bar(right) or "~" in right:
         raise ValueError(f"expected a formula '~ x' of fixed effects for {what}; got {formula!r}")
     _refuse("", right)
     return right
@@ -92,7 +90,7 @@ def one_sided(formula: str, what: str) -> str:
 
 def factors(group: str) -> list[str]:
     """The names of columns in a:b:c, without backquotes."""
-    return [unquoted(name) for name in _parts(group, ":")]
+    return [unquoted(name) for name in parts_of(group, ":")]
 
 
 def unquoted(name: str) -> str:
@@ -114,26 +112,26 @@ def spaced(text: str) -> str:
 def _refuse(left: str, right: str) -> None:
     """What other programs read and this one does not, with what to write instead."""
     for side in (left, right):
-        marks = list(_marks(side, side))
-        bare = "".join(_bare(side))
-        if re.search(r"(?<![\w.])offset\s*\(", bare) and not _only_summands("offset", side):
+        found = list(marks(side, side))
+        plain = "".join(bare(side))
+        if re.search(r"(?<![\w.])offset\s*\(", plain) and not _only_summands("offset", side):
             raise ValueError(
                 f"expected offset(...) as a summand of the right side; got {spaced(side)!r}"
             )
-        if any(m.code and m.character == "^" for m in marks):
+        if any(m.code and m.character == "^" for m in found):
             raise ValueError(
                 f"expected powers written as **, for example I(x ** 2); got ^ in {side.strip()!r}, "
                 "which in Python is the exclusive or of integers"
             )
-        if re.search(r"(?<![\w.)\]])\.(?![\w.])", bare):
+        if re.search(r"(?<![\w.)\]])\.(?![\w.])", plain):
             raise ValueError("expected the columns by name; '.' for all others is not supported")
-    if any(not m.code and m.character in "+-*/:^%" for m in _marks(left, left)):
+    if any(not m.code and m.character in "+-*/:^%" for m in marks(left, left)):
         raise ValueError(f"expected arithmetic of the response inside I(...); got {left!r}")
 
 
 def _response(left: str) -> tuple[str, tuple[str, ...]]:
     """The response, and what adds up to the number of trials where the left side says so."""
-    bars = [m.at for m in _marks(left, left) if m.character == "|" and not m.code]
+    bars = [m.at for m in marks(left, left) if m.character == "|" and not m.code]
     if bars:
         successes, trials = left[: bars[0]].strip(), left[bars[0] + 1 :].strip()
         if len(bars) > 1 or not successes or not trials:
@@ -142,7 +140,7 @@ def _response(left: str) -> tuple[str, tuple[str, ...]]:
     inside = _argument("cbind", left)
     if inside is None:
         return left, ()
-    both = _parts(inside, ",")
+    both = parts_of(inside, ",")
     if len(both) != 2 or not all(both):
         raise ValueError(f"expected cbind(successes, failures); got {left!r}")
     return both[0], (both[0], both[1])
@@ -155,7 +153,7 @@ def _structured(piece: str) -> tuple[str, str, str] | None:
     """(kind, positions, group) of a piece as ar1(t | g); None for others."""
     for kind in STRUCTURES:
         inside = _argument(kind, piece)
-        bars = [] if inside is None else _bars(inside)
+        bars = [] if inside is None else bars_of(inside)
         if inside is None or not bars:
             continue
         inner, group = inside[: bars[0]].strip(), inside[bars[-1] + 1 :].strip()
@@ -168,101 +166,34 @@ def _structured(piece: str) -> tuple[str, str, str] | None:
 def _argument(name: str, piece: str) -> str | None:
     """What stands in the parentheses of a piece that is a call of that name and nothing else."""
     found = re.fullmatch(rf"{name}\s*(\(.*\))", piece.strip(), re.DOTALL)
-    return _inside(found[1]) if found else None
+    return inside_of(found[1]) if found else None
 
 
 def _only_summands(name: str, side: str) -> bool:
     """Whether the calls of that name are summands of the side, every one."""
-    calls = len(re.findall(rf"(?<![\w.]){name}\s*\(", "".join(_bare(side))))
-    return calls == sum(_argument(name, piece) is not None for _, piece in _summands(side, side))
-
-
-def _bare(text: str) -> list[str]:
-    """The characters of the text, those between quotes made blank."""
-    kept = {m.at for m in _marks(text, text)}
-    return [c if k in kept else " " if c not in QUOTES else "`" for k, c in enumerate(text)]
-
-
-def _marks(text: str, whole: str) -> Iterator[Mark]:
-    """The characters outside quotes, each with the brackets around it."""
-    quote, escaped, before = "", False, ""
-    stack: list[tuple[str, bool]] = []  # what closes the brackets that are open; whether code
-    for at, c in enumerate(text):
-        if quote:
-            quote, escaped = ("" if c == quote and not escaped else quote), c == "\\"
-            before = c
-            continue
-        if c in QUOTES:
-            quote, before = c, c
-            continue
-        if c in CLOSES and (not stack or stack.pop()[0] != c):
-            raise ValueError(f"expected matching parentheses; got {whole!r}")
-        code = bool(stack) and stack[-1][1]
-        yield Mark(at, c, len(stack), code)
-        if c in OPENS:
-            call = c != "(" or bool(re.match(r"[\w.`\])]", before))
-            stack.append((CLOSES[OPENS.index(c)], code or call))
-        before = c if not c.isspace() else before
-    if quote:
-        raise ValueError(f"expected matching quotes; got {whole!r}")
-    if stack:
-        raise ValueError(f"expected matching parentheses; got {whole!r}")
+    calls = len(re.findall(rf"(?<![\w.]){name}\s*\(", "".join(bare(side))))
+    return calls == sum(_argument(name, piece) is not None for _, piece in summands(side, side))
 
 
 def _flattened(text: str, formula: str) -> Iterator[tuple[str, str]]:
     """(sign, piece) between the plus and minus signs, parentheses around terms (x | g) opened."""
-    for sign, piece in _summands(text, formula):
-        inside = _inside(piece)
-        nested = inside is not None and _has_bar(inside) and not _bars(inside)
+    for sign, piece in summands(text, formula):
+        inside = inside_of(piece)
+        nested = inside is not None and has_bar(inside) and not bars_of(inside)
         if nested and sign == "+":
             yield from _flattened(inside or "", formula)
         else:
             yield sign, piece
 
 
-def _summands(text: str, formula: str) -> list[tuple[str, str]]:
-    """(sign, piece): what stands between the plus and minus signs outside parentheses."""
-    signs = [m for m in _marks(text, formula) if m.character in "+-" and m.depth == 0]
-    starts = [0, *(m.at + 1 for m in signs)]
-    ends = [*(m.at for m in signs), len(text)]
-    found, sign = [], "+"
-    for k, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        if k and signs[k - 1].character == "-":
-            sign = "-" if sign == "+" else "+"
-        piece = text[start:end].strip()
-        if piece:
-            found.append((sign, piece))
-            sign = "+"
-        elif k == len(signs):
-            raise ValueError(f"expected a term after the last sign; got {formula!r}")
-    return found
-
-
-def _inside(piece: str) -> str | None:
-    """What stands in the parentheses around the whole piece, where there are such."""
-    if not (piece.startswith("(") and piece.endswith(")")):
-        return None
-    outer = [m.at for m in _marks(piece, piece) if m.depth == 0]
-    return piece[1:-1].strip() if outer == [0, len(piece) - 1] else None
-
-
-def _has_bar(text: str) -> bool:
-    return any(m.character == "|" and not m.code for m in _marks(text, text))
-
-
-def _bars(text: str) -> list[int]:
-    """Where bars stand outside all parentheses."""
-    return [m.at for m in _marks(text, text) if m.character == "|" and m.depth == 0]
-
-
 def _written_out(text: str, piece: str) -> list[tuple[str, str]]:
     """The terms of 'x | g', of 'x || g' and of 'x | a/b'."""
-    bars = _bars(text)
+    bars = bars_of(text)
     apart = len(bars) == 2 and bars[1] == bars[0] + 1
     inner, group = (text[: bars[0]].strip(), text[bars[-1] + 1 :].strip()) if bars else ("", "")
-    if not inner or not group or len(bars) > 1 + apart or _has_bar(inner) or _has_bar(group):
+    if not inner or not group or len(bars) > 1 + apart or has_bar(inner) or has_bar(group):
         raise ValueError(f"expected a term (x | g); got {piece!r}")
-    nested = [":".join(_names(part, piece)) for part in _parts(group, "/")]
+    nested = [":".join(_names(part, piece)) for part in parts_of(group, "/")]
     groups = [":".join(nested[: k + 1]) for k in range(len(nested))]
     inners = _separate(inner) if apart else [spaced(inner)]
     return [(each, group) for group in groups for each in inners]
@@ -270,7 +201,7 @@ def _written_out(text: str, piece: str) -> list[tuple[str, str]]:
 
 def _names(text: str, piece: str) -> list[str]:
     """The names in a:b, each a word or in backquotes."""
-    names = [name.strip() for name in _parts(text, ":")]
+    names = [name.strip() for name in parts_of(text, ":")]
     for name in names:
         if not re.fullmatch(r"[\w.]+|`[^`]+`", name):
             raise ValueError(
@@ -278,12 +209,6 @@ def _names(text: str, piece: str) -> list[str]:
                 f"a factor there; other names in backquotes); got {name!r} in {piece!r}"
             )
     return names
-
-
-def _parts(text: str, sign: str) -> list[str]:
-    at = [m.at for m in _marks(text, text) if m.character == sign and m.depth == 0]
-    starts, ends = [0, *(k + 1 for k in at)], [*at, len(text)]
-    return [text[start:end].strip() for start, end in zip(starts, ends, strict=True)]
 
 
 def _separate(inner: str) -> list[str]:
@@ -300,5 +225,5 @@ def _as_written(expression: str, method: str) -> str:
     if method == "lookup":
         return quoted(expression)
     call = re.fullmatch(r"[\w.]+(\(.*\))", expression, re.DOTALL)
-    whole = method != "python" or (call and _inside(call[1]) is not None)
+    whole = method != "python" or (call and inside_of(call[1]) is not None)
     return expression if whole else f"{{{expression}}}"
