@@ -40,6 +40,7 @@ from padchol.mixed import linear_estimates as estimates
 from padchol.mixed import linear_inference as inference
 from padchol.mixed.algebra import gram_blocks, orthonormal, regressed, residual
 from padchol.mixed.data import Data, offset_of, weights_of
+from padchol.mixed.moments import relative_deviations
 from padchol.mixed.profile import Profile, Solution
 from padchol.mixed.reading import Reading, Rows
 from padchol.mixed.refit import Refits
@@ -110,7 +111,8 @@ class LinearMixedModel(WithMethods):
         rows, self.bases, self.first = basis.standard_terms(rows)
         self.data = Data(self.effects, y, Q, tuple(rows), tuple(codes), root, offset)
         Z = sp.csc_array(design_matrix(self.effects, rows, codes, self.n))
-        at, self.blocks = gram_blocks(self.effects, sp.csr_array(Z.T @ Z))
+        ZtZ = sp.csr_array(Z.T @ Z)
+        at, self.blocks = gram_blocks(self.effects, ZtZ)
         low = at[0] >= at[1]
         starts = [term.start for term in self.effects.terms]
         self.plan = plan_of(at[0][low], at[1][low], self.effects.q, starts, structures, analysis)
@@ -121,6 +123,8 @@ class LinearMixedModel(WithMethods):
         self.ols = ols / self.unit
         Xy = np.column_stack([Q, r / self.unit])
         self.ZtXy, self.XytXy = Z.T @ Xy, Xy.T @ Xy
+        deviations = relative_deviations(self.effects, ZtZ, self.ZtXy, self.n)
+        self.first[np.flatnonzero(self.effects.on_diagonal)] *= deviations
 
     @property
     def p(self) -> int:
@@ -128,7 +132,7 @@ class LinearMixedModel(WithMethods):
 
     @property
     def start(self) -> np.ndarray:
-        """Where the search begins: every T the identity in the standard basis."""
+        """Where the search begins: see `padchol.mixed.moments`."""
         return basis.to_user(self.effects, self.bases, self.first)
 
     def deviance(self, theta: Any, sigma: Any = None) -> Float[Array, ""]:

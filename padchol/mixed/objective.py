@@ -30,8 +30,12 @@ class NotFinite(Exception):
 class Objective:
     """Counts evaluations and keeps the best point. Values that are not finite are +inf."""
 
-    def __init__(self, value_and_grad: Callable[[Any], tuple[Any, Any]]):
-        self.value_and_grad = value_and_grad
+    def __init__(
+        self,
+        value_and_grad: Callable[[Any], tuple[Any, Any]],
+        value: Callable[[Any], Any] | None = None,
+    ):
+        self.value_and_grad, self.value = value_and_grad, value
         self.count = self.steps = 0
         self.best: Any = None
         self.last: Any = None
@@ -68,7 +72,14 @@ class Objective:
     def improves(self, candidates: Iterable[np.ndarray]) -> bool:
         """Whether one of them is better than the best; the first that is becomes the best."""
         limit = self.best.value - self.enough
-        return any(self(x)[0] < limit for x in candidates)
+        return any(self._below(limit, x) and self(x)[0] < limit for x in candidates)
+
+    def _below(self, limit: float, x: np.ndarray) -> bool:
+        """Whether the value alone says so, where it can be had for less than with its gradient."""
+        if self.value is None:
+            return True
+        self.count += 1
+        return float(self.value(jnp.asarray(x))) < limit
 
     def scaled(self, origin: np.ndarray, scale: np.ndarray, throw: bool) -> Callable:
         """The function of z, x = origin + z / scale."""
