@@ -79,7 +79,15 @@ def test_hmc_over_a_hyperparameter():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["at the mode", "at each theta", "diagonal", "marginal"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "at the mode",
+        "marginal",
+        pytest.param("at each theta", marks=pytest.mark.release),
+        pytest.param("diagonal", marks=pytest.mark.release),
+    ],
+)
 def test_nuts_over_all_and_over_a_hyperparameter(how):
     options: Any = {"draws": 2000, "warmup": 300, "chains": 2}
     if how == "marginal":

@@ -144,6 +144,7 @@ def counts():
     return pandas.DataFrame({"y": y, "x": x, "g": group})
 
 
+@pytest.mark.release
 @pytest.mark.slow
 def test_predictions_with_zero_inflation_and_dispersion():
     data = counts()

@@ -226,6 +226,7 @@ def test_scotland_with_a_uniform_prior_of_phi(scotland):
         assert quantiles < 0.1
 
 
+@pytest.mark.release
 @pytest.mark.slow
 def test_few_trials():
     """Binomial observations of one to four trials, which Laplace approximations find hard."""

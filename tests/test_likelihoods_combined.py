@@ -118,10 +118,12 @@ MODELS = {
 }  # fmt: skip
 QUICK = ("zero-inflated poisson", "student t", "ordinal", "stacked")
 
+LONG = [pytest.mark.slow, pytest.mark.release]
+
 
 @pytest.mark.parametrize(
     "name",
-    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in MODELS],
+    [pytest.param(name, marks=() if name in QUICK else LONG) for name in MODELS],
 )
 def test_inside_the_laplace_approximation(name):
     """It converges, and the gradient in the likelihood's own parameters is that of differences."""

@@ -29,9 +29,17 @@ def test_there_are_notebooks():
     assert NOTEBOOKS
 
 
+# Minutes each, and of models that have tests of their own.
+RELEASE = ("09_splines", "11_nested_laplace")
+
+
+def marks_of(stem):
+    return [pytest.mark.slow] * (stem in SLOW) + [pytest.mark.release] * (stem in RELEASE)
+
+
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(p, marks=[pytest.mark.slow] * (p.stem in SLOW), id=p.stem) for p in NOTEBOOKS],
+    [pytest.param(p, marks=marks_of(p.stem), id=p.stem) for p in NOTEBOOKS],
 )
 def test_runs_from_top_to_bottom(path, monkeypatch):
     nbclient = pytest.importorskip("nbclient", reason="running a notebook needs nbclient")

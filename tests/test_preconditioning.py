@@ -107,8 +107,18 @@ def test_the_prior_has_a_plan_of_its_own():
     np.testing.assert_allclose(*found, rtol=1e-12)
 
 
-@pytest.mark.parametrize("varying", [False, pytest.param(True, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", ["proper", "held"])
+LONG = [pytest.mark.slow, pytest.mark.release]
+
+
+@pytest.mark.parametrize(
+    ("name", "varying"),
+    [
+        ("proper", False),
+        ("held", False),
+        pytest.param("proper", True, marks=LONG),
+        pytest.param("held", True, marks=pytest.mark.slow),
+    ],
+)
 def test_the_map_and_its_volume(name, varying):
     whitening = density_of(name, varying).whitening
     z = np.random.default_rng(1).normal(size=1 + n)

@@ -104,7 +104,7 @@ def moments():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("marginal", [False, True])
+@pytest.mark.parametrize("marginal", [False, pytest.param(True, marks=pytest.mark.release)])
 def test_draws(marginal):
     options = {"draws": 1500, "tune": 300, "chains": 2, "random_seed": 1}
     trace = sample(model(), "x", PLAN, marginal=marginal, **options).posterior

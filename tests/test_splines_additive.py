@@ -376,8 +376,13 @@ def test_counts_are_differentiable_in_data_weights_and_smoothing():
     np.testing.assert_allclose(curvature[0], (ends[1] - ends[0]) / 2e-4, rtol=1e-5)
 
 
+LONG = pytest.mark.release
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["beta", "student_t", "weibull", "other"])
+@pytest.mark.parametrize(
+    "kind", ["beta", *(pytest.param(k, marks=LONG) for k in ("student_t", "weibull", "other"))]
+)
 def test_other_families(kind):
     """Parameters estimated where the family has some; without derivatives nothing is assumed."""
     rng = np.random.default_rng(5)
