@@ -39,7 +39,7 @@ def fit(model: LinearMixedModel, start: Any, **options: Any) -> Fit:
     found = minimise(
         inside.value_and_grad, first, model.effects.on_diagonal,
         others=lambda x: basis.neighbours(model.effects, x, SIZES),
-        value=(lambda x: _value(inside, x)) if model.plan.stats["flops"] > LARGE else None,
+        value_alone=(lambda x: _value(inside, x)) if model.plan.stats["flops"] > LARGE else None,
         **options,
     )  # fmt: skip
     found = settled(model.effects, found, inside.value_and_grad)

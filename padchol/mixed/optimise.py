@@ -47,17 +47,17 @@ def minimise(
     even: np.ndarray,
     *,
     others: Callable[[np.ndarray], Iterable[np.ndarray]] = lambda x: (),
-    value: Callable[[Any], Any] | None = None,
+    value_alone: Callable[[Any], Any] | None = None,
     max_steps: int = 500,
 ) -> Minimum:
     """Minimise a function that is even in x[even] where they are zero.
 
     From the end of a search smaller values are looked for: along directions of negative curvature,
     with zeros among x[even] moved away by several sizes, and at the points `others(x)`. Where one
-    is found the search goes on from there. value: the function without its gradient, by which
+    is found the search goes on from there. value_alone: the function without its gradient, by which
     these are judged, where it costs less.
     """
-    objective = Objective(value_and_grad, value)
+    objective = Objective(value_and_grad, value_alone)
     start = np.asarray(start, float)
     first = objective(start)
     if not start.size:
