@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from padchol.mixed import intervals
-from padchol.mixed.surface import OF_KIND, shown
+from padchol.mixed.surface import OF_KIND, of_covariance
 
 
 def confint(fit: Any, level: float, method: str, key: Any, n: int) -> Any:
@@ -60,12 +60,7 @@ def _reported(
     found: list[Any] = []
     for term in fit.terms.terms:
         T = unit * np.asarray(term.factor(jax.numpy.asarray(theta)))
-        V = T @ T.T
-        deviation = shown("variance", np.diagonal(V))
-        for j, i in zip(*np.triu_indices(term.p), strict=True):
-            with np.errstate(invalid="ignore", divide="ignore"):
-                ratio = V[i, j] / (deviation[i] * deviation[j])
-            found.append(deviation[i] if i == j else ratio)
+        found += [value for *_, value in of_covariance(T @ T.T)]
     rho = zip(fit.terms.kinds, fit.terms.rho(theta), strict=True)
     found += [OF_KIND.get(kind, float)(r) for kind, r in rho]
     return np.array([*found, *([] if sigma is None else [sigma]), *beta, *extra])

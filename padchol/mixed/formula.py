@@ -108,8 +108,8 @@ def frame(
         more += some
     random, grouping, last = _random_terms(text.bars, used, data, table, drop, precision or {})
     for each in text.structured:
-        levels, _, more = _levels(used, data, each[2], least=1)
-        term, how = structured_term(*each, levels, used, table)
+        levels, own, more = _levels(used, data, each[2], least=1)
+        term, how = structured_term(*each, levels, own, used, table)
         random, grouping, last = [*random, term], [*grouping, how], [*last, *more]
     notes = dict.fromkeys([*notes, *more, *last])  # each once
     offsets = [read.one_column(each, table, "the offset") for each in text.offsets]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,15 @@ def positions_text(kind: str, inner: str) -> str:
 
 
 def structured_term(
-    kind: str, inner: str, group: str, levels: Levels, used: Any, table: Any
+    kind: str,
+    inner: str,
+    group: str,
+    levels: Levels,
+    parts: Sequence[Levels],
+    used: Any,
+    table: Any,
 ) -> tuple[Random, Grouping]:
-    """The term, and how other data are read."""
+    """The term, and how other data are read. parts: the levels of each factor of the group."""
     name = f"{kind}({inner} | {group})"
     ones = read.design("1", table)
     if kind == "cs":
@@ -40,14 +47,8 @@ def structured_term(
         values = made.values if kind == "matern" else made.values[:, 0]
         structure, positions = KINDS[kind](values), bare(made)
         places = {key: k for k, key in enumerate(_all(kind, made.values))}
-    codes = {(k,): k for k in range(levels.labels.size)}
-    names = tuple(factors(group))
-    if len(names) == 1:
-        known: Any = ({key_of(label): k for k, label in enumerate(levels.labels)},)
-        how = Grouping(bare(ones), names, known, codes, positions, places)
-    else:
-        parts = [Levels.of(used[each], each) for each in names]
-        how = Grouping.of(ones, names, levels, parts)._replace(positions=positions, places=places)
+    how = Grouping.of(ones, factors(group), levels, parts)
+    how = how._replace(positions=positions, places=places)
     return Random(ones.values, levels, name, ones.names, structure), how
 
 

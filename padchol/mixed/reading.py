@@ -50,6 +50,8 @@ class Grouping(NamedTuple):
             known = {key_of(v): k for k, v in enumerate(np.asarray(labels).tolist())}
             return cls(bare(x), tuple(names), (known,), {(k,): k for k in known.values()})
         levels = tuple({key_of(v): k for k, v in enumerate(part.labels)} for part in parts)
+        if len(parts) == 1:
+            return cls(bare(x), tuple(names), levels, {(k,): k for k in range(whole.labels.size)})
         stacked = np.stack([part.codes for part in parts], 1)
         rows, first = np.unique(stacked, axis=0, return_index=True)
         codes = {

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.stats
 
+from padchol.mixed.surface import of_covariance
+
 if TYPE_CHECKING:
     from padchol.mixed.report import Fit
 
@@ -139,11 +141,7 @@ def to_frame(fit: Fit, level: float) -> Any:
             rows.append((part.title, "", name, value, error, ratio, beyond))
     none = (np.nan, np.nan, np.nan)
     for term in fit.terms.terms:
-        V = fit.random_covariance(term.name)
-        deviation = np.sqrt(np.diagonal(V))
-        for j, i in zip(*np.triu_indices(term.p), strict=True):
-            with np.errstate(invalid="ignore", divide="ignore"):
-                value = deviation[i] if i == j else V[i, j] / (deviation[i] * deviation[j])
+        for i, j, value in of_covariance(fit.random_covariance(term.name)):
             what = f"sd({term.columns[i]})"
             what = what if i == j else f"cor({term.columns[j]}, {term.columns[i]})"
             rows.append(("random", term.name, what, value, *none))

@@ -88,6 +88,16 @@ def with_jacobian(f: Any) -> Callable[[Any], tuple[np.ndarray, np.ndarray]]:
     return both
 
 
+def of_covariance(V: Float[np.ndarray, "p p"]) -> list[tuple[int, int, float]]:
+    """(i, j, value) of the lower triangle, column by column: standard deviations on the diagonal,
+    correlations beneath."""
+    deviation = shown("variance", np.diagonal(V))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        R = V / deviation / deviation[:, None]
+    pairs = zip(*np.triu_indices(len(V)), strict=True)
+    return [(int(i), int(j), float(deviation[i] if i == j else R[i, j])) for j, i in pairs]
+
+
 def shown(kind: str, value: Any) -> Any:
     """The quantity as it is reported: a standard deviation for a variance, sigma for its log."""
     if kind == "variance":

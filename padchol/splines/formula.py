@@ -23,9 +23,10 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from padchol.mixed.scanner import marks
+
 BASES = ("ps", "cp", "cr", "re")
 KINDS = ("s", "te", "ti")
-OPENS, CLOSES, QUOTES = "([{", ")]}", "`'\""
 _CALL = re.compile(r"(?<![\w.])(s|te|ti|t2|offset)\s*\(")
 
 
@@ -60,7 +61,7 @@ def split(formula: str) -> Parts:
     """The parts; `ValueError` for what cannot be read, naming the part."""
     if not isinstance(formula, str):
         raise TypeError(f"expected a formula as text, 'y ~ ...'; got {type(formula).__name__}")
-    outside = [at for at, c, depth in _outside(formula) if c == "~" and depth == 0]
+    outside = [m.at for m in marks(formula, formula) if m.character == "~" and m.depth == 0]
     if len(outside) != 1 or not formula[: outside[0]].strip():
         raise ValueError(f"expected a formula 'y ~ ...' with one ~; got {formula!r}")
     left, right = formula[: outside[0]].strip(), formula[outside[0] + 1 :]
@@ -88,28 +89,10 @@ def split(formula: str) -> Parts:
     return Parts(left, fixed or "1", tuple(offsets), tuple(smooths))
 
 
-def _outside(text: str) -> Iterator[tuple[int, str, int]]:
-    """(place, character, brackets open around it) outside quotes."""
-    quote, stack = "", []
-    for at, c in enumerate(text):
-        if quote:
-            quote = "" if c == quote else quote
-            continue
-        if c in QUOTES:
-            quote = c
-            continue
-        if c in CLOSES and (not stack or stack.pop() != c):
-            raise ValueError(f"expected matching parentheses; got {text!r}")
-        yield at, c, len(stack)
-        if c in OPENS:
-            stack.append(CLOSES[OPENS.index(c)])
-    if quote or stack:
-        raise ValueError(f"expected matching {'quotes' if quote else 'parentheses'}; got {text!r}")
-
-
 def _summands(text: str) -> Iterator[tuple[str, str]]:
     """(sign, piece) between the plus and minus signs outside brackets."""
-    signs = [(at, c) for at, c, depth in _outside(text) if c in "+-" and depth == 0]
+    found = [m for m in marks(text, text) if m.character in "+-" and m.depth == 0]
+    signs = [(m.at, m.character) for m in found]
     starts, ends = [0, *(at + 1 for at, _ in signs)], [*(at for at, _ in signs), len(text)]
     for sign, start, end in zip(["+", *(c for _, c in signs)], starts, ends, strict=True):
         piece = text[start:end].strip()
@@ -121,7 +104,7 @@ def _summands(text: str) -> Iterator[tuple[str, str]]:
 
 def _is_whole(piece: str) -> bool:
     """Whether the piece is one call and no more."""
-    closed = [at for at, c, depth in _outside(piece) if c == ")" and depth == 0]
+    closed = [m.at for m in marks(piece, piece) if m.character == ")" and m.depth == 0]
     return closed == [len(piece) - 1]
 
 
