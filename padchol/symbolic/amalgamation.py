@@ -106,12 +106,14 @@ def groups(exact: Supernodes, model: costs.CostModel) -> np.ndarray:
 
     def take_in_singly(children: np.ndarray):
         for c, p in zip(children.tolist(), parent[children].tolist(), strict=True):
-            w = width[p] + width[c]
-            price = price_of(int(w), int(below[p]))
-            if price <= own[p] + own[c]:
-                width[p], own[p], group[c] = w, price, p
+            w = widths[p] + widths[c]
+            price = price_of(w, belows[p])
+            if price <= prices[p] + prices[c]:
+                widths[p], prices[p], group[c] = w, price, p
 
     price_of = model.front_price()
+    # The same memory as numbers of Python's, which an array makes anew at five times the cost.
+    widths, belows, prices = memoryview(width), memoryview(below), memoryview(own)
     for a, b in itertools.pairwise(bounds.tolist()):
         if b - a < TOGETHER:  # and so it stays: the higher, the fewer
             take_in_singly(child[head[a] :])

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from padchol.symbolic.postorder import to_roots
 from padchol.symbolic.supernodes import Supernodes, ramp
 
 EVEN = 16  # subtrees a shard, at which dealing them out can hardly become more even
@@ -45,20 +46,20 @@ def cut(parent: np.ndarray, cost: np.ndarray, shards: int) -> Cut:
     whole = subtree_sums(parent, cost)
     children, ptr = _children(parent)
     roots = np.flatnonzero(parent < 0)
-    small = whole[roots].sum() / (EVEN * shards)
-    heap, rest = [], 0.0  # subtrees that may be opened, and the sum of the others
+    total = float(whole[roots].sum())
+    small = total / (EVEN * shards)
+    heap: list[tuple[float, int]] = []  # subtrees that may be opened
     opened, top, best = [], 0.0, (np.inf, 0)
     new = roots
     while True:
-        for c in new.tolist():
-            if whole[c] > small:
-                heapq.heappush(heap, (-whole[c], c))
-            else:
-                rest += whole[c]
-        load = _dealt([-x for x, _ in heap], shards)
-        longest = top + max(load.max(), (load.sum() + rest) / shards)
-        if longest < best[0]:
-            best = (longest, len(opened))
+        for c in new[whole[new] > small].tolist():
+            heapq.heappush(heap, (-float(whole[c]), c))
+        even = top + max(-heap[0][0] if heap else 0.0, (total - top) / shards)
+        if even < best[0]:  # or however they are dealt out, it is not the best
+            load = _dealt([-x for x, _ in heap], shards)
+            longest = max(top + max(load), even)
+            if longest < best[0]:
+                best = (longest, len(opened))
         if not heap or top >= best[0]:
             break
         _, s = heapq.heappop(heap)
@@ -75,26 +76,26 @@ def _cut(parent, cost, whole, opened, shards: int) -> Cut:
     in_top = np.append(shard == TOP, True)  # and what is above every root
     roots = np.flatnonzero(in_top[parent] & ~in_top[:-1])
     roots = roots[np.argsort(-whole[roots], kind="stable")]
-    load = np.zeros(shards)
-    of_root = np.zeros(parent.size, np.int64)
-    for s in roots.tolist():
-        of_root[s] = least = int(np.argmin(load))
-        load[least] += whole[s]
-    shard[roots] = of_root[roots]
-    above, at = parent.tolist(), shard.tolist()
-    inside = ~in_top[:-1]
-    inside[roots] = False
-    for s in np.flatnonzero(inside)[::-1].tolist():
-        at[s] = at[above[s]]
-    return Cut(np.array(at, np.int64), load, float(cost[opened].sum()))
+    loads = [(0.0, s) for s in range(shards)]  # a heap: the least loaded is the first
+    owner = []
+    for price in whole[roots].tolist():
+        least, s = loads[0]
+        owner.append(s)
+        heapq.heapreplace(loads, (least + price, s))
+    shard[roots] = owner
+    root = np.where(in_top[parent], np.arange(parent.size), parent)
+    to_roots(root, np.flatnonzero(~in_top[:-1]))
+    shard = np.where(in_top[:-1], TOP, shard[root])
+    load = np.array([x for x, _ in sorted(loads, key=lambda each: each[1])])
+    return Cut(shard, load, float(cost[opened].sum()))
 
 
-def _dealt(costs: list[float], shards: int) -> np.ndarray:
+def _dealt(costs: list[float], shards: int) -> list[float]:
     """Loads after the dearest goes to the least loaded, one after the other."""
     load = [0.0] * shards
     for cost in sorted(costs, reverse=True):
         heapq.heapreplace(load, load[0] + cost)
-    return np.array(load)
+    return load
 
 
 def subtree_sums(parent: np.ndarray, value: np.ndarray) -> np.ndarray:
