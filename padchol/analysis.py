@@ -6,31 +6,25 @@ import functools
 import importlib.metadata
 import importlib.util
 import time
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
+from padchol.candidates import Candidate, cheapest, cheapest_in_levels, tried_orderings
 from padchol.facts import Facts
 from padchol.plan import FORMAT, Plan, fingerprint
 from padchol.progress import Progress
 from padchol.report import counted, shares
 from padchol.symbolic import amalgamation, ordering, supernodes, tables, tiles
 from padchol.symbolic import pattern as patterns
-from padchol.symbolic.column_counts import RowSubtrees
 from padchol.symbolic.costs import CostModel
-from padchol.symbolic.exact import counted_supernodes, entry_places
+from padchol.symbolic.exact import entry_places
 from padchol.symbolic.layout import fits_int32
 from padchol.symbolic.pattern import Pattern
-from padchol.symbolic.postorder import path_sums
 from padchol.symbolic.schedule import Schedule, schedule
-from padchol.symbolic.shards import Cut, cut, parts, sequence
+from padchol.symbolic.shards import parts, sequence
 from padchol.symbolic.storages import Order
-from padchol.symbolic.supernodes import Supernodes
 
-# Plans are alike whose predicted costs, and entries, differ by less than this: measured times leave
-# the prices by more (experiment 22). Of plans alike the one of the lowest tree is chosen.
-ALIKE_COST, ALIKE_FILL = 1.03, 1.05
 SPEEDUPS = (2, 4, 8, 16)  # shards for which a report predicts what they bring
 
 
@@ -102,21 +96,14 @@ def _analyze(
 ) -> Plan:
     """The plan of the cheapest of the named orderings."""
     started = time.perf_counter()
-    with Progress(2 * len(names) + 2, progress) as tell:
-        tried: list[_Candidate] = []
-        for name in names:
-            if not (tried and _needless(name, tried[0])):
-                tried.append(_candidate(pattern, name, model, tell))
-        if names == ["metis", "mmd"] and ordering.dissection_pays(
-            pattern.n, tried[0].cut(model, 1).longest
-        ):
-            tried.append(_candidate(pattern, "nd", model, tell))
+    with Progress(2 * len(names) + 2, progress, pattern.rows.size) as tell:
+        tried = tried_orderings(pattern, names, model, shards, tell)
         tell("fronts and bins")
         scheduled = None
         if model.levels and shards == 1:
-            best, scheduled = _cheapest_in_levels(tried, model)
+            best, scheduled = cheapest_in_levels(tried, model)
         else:
-            best = _cheapest(tried, model, shards)
+            best = cheapest(tried, model, shards)
         tell("index tables")
         return _assemble(pattern, best, scheduled, model, shards, started)
 
@@ -138,88 +125,13 @@ def _knows_accelerators() -> bool:
     return found or bool(importlib.metadata.entry_points(group="jax_plugins"))
 
 
-def _needless(name: str, first: _Candidate) -> bool:
-    """Whether minimum degree need not be tried after METIS."""
-    width = first.counted.width
-    by_metis = (first.name, name) == ("metis", "mmd")
-    return by_metis and ordering.dissection_suffices(int(width.sum()), int(width.max(initial=0)))
-
-
 def _text(order: Any) -> str:
     return order if isinstance(order, str) else np.array(order).tobytes().hex()
 
 
-class _Candidate(NamedTuple):
-    """An ordering carried as far as its fronts, whose rows are only counted."""
-
-    name: str
-    perm: np.ndarray  # as the ordering gave it
-    free: bool  # whether columns may be moved where L keeps its entries
-    counted: Supernodes
-    subtrees: RowSubtrees
-    post: np.ndarray  # place in `perm` of each column of the supernodes
-    group: np.ndarray  # of the relaxed supernodes
-    relaxed: Supernodes
-
-    @property
-    def nnz_L(self) -> int:
-        w, m = self.counted.width, self.counted.below
-        return int(np.sum(w * (w + 1) // 2 + w * m))
-
-    @property
-    def height(self) -> int:
-        """Columns of the supernodes on the longest path to a root."""
-        return int(path_sums(self.counted.parent, self.counted.width).max(initial=0))
-
-    def cut(self, model: CostModel, shards: int) -> Cut:
-        """The tree of its fronts for so many shards, by predicted nanoseconds of each front."""
-        prices = model.predicted(self.relaxed.width, self.relaxed.below)
-        return cut(self.relaxed.parent, prices, shards)
-
-
-def _candidate(pattern: Pattern, order: Any, model: CostModel, tell: Callable) -> _Candidate:
-    """The symbolic pipeline of one ordering, up to its fronts."""
-    name = order if isinstance(order, str) else "given"
-    tell(f"{name} ordering")
-    if name in ordering.NAMED:
-        perm = ordering.NAMED[name](pattern)
-    elif isinstance(order, str):
-        raise ValueError(
-            f"expected order to be one of {sorted([*ordering.NAMED, 'auto'])} or a permutation; "
-            f"got {order!r}"
-        )
-    else:
-        perm = ordering.given(order, pattern.n)
-    free = name not in ("natural", "given")
-    tell(f"{name}: elimination tree and supernodes")
-    counted, subtrees, post = counted_supernodes(pattern, perm, reorder=free)
-    group = amalgamation.groups(counted, model)
-    relaxed, _ = amalgamation.merged(counted, group, model.widest)
-    return _Candidate(name, perm, free, counted, subtrees, post, group, relaxed)
-
-
-def _cheapest(candidates: list[_Candidate], model: CostModel, shards: int) -> _Candidate:
-    """The ordering of the least predicted cost, front by front, or one alike of a lower tree."""
-    prices = np.array([c.cut(model, shards).longest for c in candidates])
-    entries = np.array([c.nnz_L for c in candidates])
-    alike = prices <= ALIKE_COST * prices.min()
-    alike &= entries <= ALIKE_FILL * entries[alike].min()
-    found = min(np.flatnonzero(alike), key=lambda c: (candidates[c].height, prices[c]))
-    return candidates[found]
-
-
-def _cheapest_in_levels(
-    candidates: list[_Candidate], model: CostModel
-) -> tuple[_Candidate, Schedule]:
-    """The ordering of the least predicted cost, and its schedule."""
-    scheduled = [schedule([(c.relaxed, c.relaxed.parent.size)], model) for c in candidates]
-    best = min(range(len(candidates)), key=lambda c: scheduled[c].cost)
-    return candidates[best], scheduled[best]
-
-
 def _assemble(
     pattern: Pattern,
-    chosen: _Candidate,
+    chosen: Candidate,
     scheduled: Schedule | None,
     model: CostModel,
     shards: int,

@@ -11,7 +11,7 @@ import numpy as np
 from padchol.facts import SIZE
 from padchol.symbolic.layout import Layout, rounded
 from padchol.symbolic.postorder import heights
-from padchol.symbolic.supernodes import Supernodes, ramp
+from padchol.symbolic.supernodes import Supernodes, column_flops
 
 if TYPE_CHECKING:
     from padchol.plan import Plan
@@ -32,9 +32,6 @@ def counted(
     Padded: as the engine of the plan does them, a CPU in whole quads, supernode by supernode (one
     bin), other devices in a few shapes (bins).
     """
-    w, m = exact.width, exact.below
-    size = np.repeat(w + m, w) - ramp(w)
-    nnz_L = int(size.sum())
     shapes = [[b.W, b.M, b.C, b.trips] for b in layout.levels.stages] if layout.in_levels else []
     if layout.in_levels:
         W, M, C, trips = np.array(shapes, np.int64).reshape(-1, 4).T
@@ -43,16 +40,16 @@ def counted(
     else:
         W, M = rounded(relaxed.width), rounded(relaxed.below)
     return {
-        "nnz_L": nnz_L,
-        "flops": float(np.sum(size.astype(float) ** 2)),
-        "padded_flops": float(padded_front_flops(W, M).sum()),
+        "nnz_L": exact.entries,
+        "flops": exact.flops,
+        "padded_flops": float(column_flops(W, M).sum()),
         "padded_entries": int(np.sum(W * (W + 1) // 2 + W * M)),
         "levels": int(heights(relaxed.parent).max(initial=-1)) + 1,
         "engine": "levels" if layout.in_levels else "tiles",
         "trips": sum(shape[3] for shape in shapes) if layout.in_levels else int(relaxed.width.size),
         "bins": len(shapes) or 1,
         "shapes": shapes,
-        "supernodes": int(w.size),
+        "supernodes": int(exact.parent.size),
         "fronts": int(relaxed.width.size),
         "bytes": int(sum(array.nbytes for array in arrays.values())) + 4 * SIZE,
         "cost": cost,
@@ -71,12 +68,6 @@ def shares(dealt: Cut, speedups: dict[int, float]) -> dict[str, Any]:
         "top_share": round(dealt.top / total, 4),
         "speedups": {str(k): round(x, 2) for k, x in speedups.items()},
     }
-
-
-def padded_front_flops(W: Any, M: Any) -> Any:
-    """Flops of padded fronts counted as those of L are: the sum of squared column lengths."""
-    w, D = np.asarray(W, float), np.asarray(W, float) + M
-    return w * D * D - D * w * (w - 1) + (w - 1) * w * (2 * w - 1) / 6
 
 
 def report(plan: Plan) -> str:

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import padchol
-from padchol import analysis
+from padchol import analysis, candidates
 from padchol.symbolic.costs import CostModel
 from padchol.symbolic.schedule import schedule
 from padchol.symbolic.unfold import fronts
@@ -230,19 +230,19 @@ def test_a_path_of_many_nodes(n):
 def test_the_cheapest_ordering_is_found(S):
     model = CostModel.gpu()
     names = ["natural", "rcm", "mmd"]
-    candidates = [analysis._candidate(oracle.as_pattern(S), name, model, len) for name in names]
-    best, scheduled = analysis._cheapest_in_levels(candidates, model)
-    costs = {c.name: schedule([(c.relaxed, c.relaxed.parent.size)], model).cost for c in candidates}
+    tried = [candidates.candidate(oracle.as_pattern(S), name, model, len) for name in names]
+    best, scheduled = candidates.cheapest_in_levels(tried, model)
+    costs = {c.name: schedule([(c.relaxed, c.relaxed.parent.size)], model).cost for c in tried}
     assert scheduled.cost == costs[best.name] == min(costs.values())
-    best = analysis._cheapest(candidates, CostModel(), 1)
-    prices = [CostModel().predicted(c.relaxed.width, c.relaxed.below).sum() for c in candidates]
-    entries = [c.nnz_L for c in candidates]
+    best = candidates.cheapest(tried, CostModel(), 1)
+    prices = [CostModel().predicted(c.relaxed.width, c.relaxed.below).sum() for c in tried]
+    entries = [c.nnz_L for c in tried]
     found = names.index(best.name)
-    assert prices[found] <= analysis.ALIKE_COST * min(prices)
+    assert prices[found] <= candidates.ALIKE_COST * min(prices)
     for c, (price, fill) in enumerate(zip(prices, entries, strict=True)):
         if price <= prices[found] and fill <= entries[found]:
-            assert best.height <= candidates[c].height  # no other is better in everything
-    for c in candidates:
+            assert best.height <= tried[c].height  # no other is better in everything
+    for c in tried:
         levels = oracle.heights(oracle.tree(oracle.eliminate(S[np.ix_(c.perm, c.perm)])))
         paths = [[s, *oracle.ancestors(c.counted.parent, s)] for s in range(c.counted.parent.size)]
         columns = max((sum(c.counted.width[path]) for path in paths), default=0)

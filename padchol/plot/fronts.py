@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from padchol.plan import Plan
-from padchol.report import padded_front_flops
 from padchol.symbolic import unfold
 from padchol.symbolic.layout import rounded
+from padchol.symbolic.supernodes import column_flops
 
 
 class Fronts(NamedTuple):
@@ -33,7 +33,7 @@ def fronts(plan: Plan) -> Fronts:
     pivots, below, parent, level = unfold.fronts(plan.layout, plan.table)
     w, m = (np.array([x.size for x in each], np.int64) for each in (pivots, below))
     W, M = _stages(plan) if plan.layout.in_levels else (rounded(w), rounded(m))
-    flops = padded_front_flops(w, m), padded_front_flops(W, M)
+    flops = column_flops(w, m), column_flops(W, M)
     return Fronts(parent, level, pivots, below, *flops)
 
 

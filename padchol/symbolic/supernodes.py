@@ -39,6 +39,17 @@ class Supernodes(NamedTuple):
         """(n,): the supernode of each column."""
         return np.repeat(np.arange(self.parent.size), self.width)
 
+    @property
+    def entries(self) -> int:
+        """Entries of L."""
+        w, m = self.width, self.below
+        return int(np.sum(w * (w + 1) // 2 + w * m))
+
+    @property
+    def flops(self) -> float:
+        """Of a factorisation, multiply and add as two."""
+        return float(column_flops(self.width, self.below).sum())
+
     def place(self, s: np.ndarray, i: np.ndarray, room: np.ndarray | None = None) -> np.ndarray:
         """Place of row i in the front of s: 0 .. w - 1 for a pivot, w .. w + m - 1 below.
 
@@ -53,6 +64,12 @@ class Supernodes(NamedTuple):
         start = (self.width if room is None else room) - self.row_ptr[:-1]
         place[below] = np.searchsorted(keys, s * n + i) + start[s]
         return place
+
+
+def column_flops(w: np.ndarray, m: np.ndarray) -> np.ndarray:
+    """The sum of squared column lengths of fronts of w pivots and m rows below."""
+    w, D = np.asarray(w, float), np.asarray(w, float) + m
+    return w * D * D - D * w * (w - 1) + (w - 1) * w * (2 * w - 1) / 6
 
 
 def ramp(counts: np.ndarray) -> np.ndarray:

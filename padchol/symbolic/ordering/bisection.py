@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.csgraph as csgraph
@@ -84,25 +86,33 @@ def coordinate(g: Graph, rng: np.random.Generator) -> np.ndarray:
 def distances(g: Graph, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(distance (n,), last (domains,)): breadth-first from one node of each (connected) subdomain.
 
-    One compiled search from an added node next to all the starts. Predecessors come in the order of
-    the search, so that the end of a layer tells the end of the next.
+    One compiled search from an added node next to all the starts.
     """
     dst = np.concatenate([g.dst, start.astype(np.int32)])
     ptr = np.append(g.ptr, dst.size).astype(np.int32)
     rooted = sp.csr_array((np.ones(dst.size), dst, ptr), shape=(g.n + 1, g.n + 1))
     order, before = csgraph.breadth_first_order(rooted, g.n)
-    place = np.empty(g.n + 1, np.int64)
-    place[order] = np.arange(order.size)
-    above = place[before[order[1:]]]
     distance = np.zeros(g.n + 1, np.int64)
-    done, depth = 1, 0
-    while done < order.size:
-        until = 1 + int(np.searchsorted(above, done))
+    for depth, (done, until) in enumerate(layers(order, before)):
         distance[order[done:until]] = depth
-        done, depth = until, depth + 1
     last = np.empty(g.domains, np.int64)
     last[g.domain[order[1:]]] = order[1:]
     return distance[:-1], last
+
+
+def layers(order: np.ndarray, before: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Where the layers of a breadth-first search, but for its start, begin and end in its order.
+
+    Predecessors come in the order of the search, so that the end of a layer tells the next one's.
+    """
+    place = np.empty(before.size, np.int64)
+    place[order] = np.arange(order.size)
+    above = place[before[order[1:]]]
+    done = 1
+    while done < order.size:
+        until = 1 + int(np.searchsorted(above, done))
+        yield done, until
+        done = until
 
 
 def across(g: Graph, x: np.ndarray) -> np.ndarray:

@@ -24,17 +24,13 @@ COMPRESSED = 0.85  # worth it where indistinguishable nodes bring the graph belo
 def nested_dissection(
     pattern: Pattern, minimum_degree: Callable[[Pattern], np.ndarray]
 ) -> np.ndarray:
-    """perm (n,): leaves by minimum degree, separators from the deepest to the top, dense rows."""
-    n = pattern.n
+    """perm (n,): leaves by minimum degree, separators from the deepest to the top."""
     graph = whole(pattern)
-    dense = np.diff(graph.ptr) > max(16.0, 10 * np.sqrt(n))
-    graph = induced(graph, ~dense, graph.domain[~dense], 1)
     member, small = compressed(graph)
     depth = separator_depths(small, np.random.default_rng(0))[member]
     leaves = order_leaves(graph, depth < 0, minimum_degree)
-    last = np.argsort(-depth, kind="stable")[: n - leaves.size - int(dense.sum())]
-    sparse = np.flatnonzero(~dense)
-    return np.concatenate([sparse[leaves], sparse[last], np.flatnonzero(dense)])
+    last = np.argsort(-depth, kind="stable")[: graph.n - leaves.size]
+    return np.concatenate([leaves, last])
 
 
 def whole(pattern: Pattern) -> Graph:

@@ -3,14 +3,14 @@
 natural   the identity
 rcm       reverse Cuthill-McKee (George & Liu 1981), for bands
 mmd       multiple minimum degree (Liu 1985, ACM TOMS 11(2), 141-153), through SuperLU
-nd        nested dissection (George 1973), multilevel, with minimum cuts: symbolic/dissection.py
+nd        nested dissection (George 1973), multilevel, with minimum cuts: `dissection`
 metis     nested dissection by METIS (Karypis & Kumar 1998), where pymetis is installed
+
+All but the first see the graph without its dense rows, which come last: `dense`.
 """
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,16 +18,9 @@ import scipy.sparse as sp
 import scipy.sparse.csgraph as csgraph
 import scipy.sparse.linalg as spla
 
-from padchol.symbolic.ordering.dissection import LEAF, nested_dissection
+from padchol.symbolic.ordering.dense import Ordering, dense_last
+from padchol.symbolic.ordering.dissection import nested_dissection
 from padchol.symbolic.pattern import Pattern
-
-# Nested dissection here takes 5 times as long as METIS; where both can be had, it is tried up to
-# this n, where it still brings most: a third fewer flops at 3D 30^3 (experiment 17). Minimum degree
-# is left out beyond it, where METIS has found a mesh (experiment 23). Beyond it dissection is tried
-# where a factorisation of METIS's plan is predicted to take a tenth of the time of a dissection,
-# so many ns a node: 3D from 40^3 on, where it saves 36 % of the flops (36); not 2D.
-ND_BESIDE_METIS = 30_000
-ND_PER_NODE, ND_PAYS = 70_000.0, 0.1
 
 
 def adjacency(pattern: Pattern, off_diagonal: float = 1.0, diagonal: float = 0.0) -> sp.csc_array:
@@ -94,38 +87,13 @@ def metis(pattern: Pattern) -> np.ndarray:
     return np.asarray(perm, np.int64)
 
 
-NAMED: dict[str, Callable[[Pattern], np.ndarray]] = {
+NAMED: dict[str, Ordering] = {
     "natural": natural,
-    "rcm": reverse_cuthill_mckee,
-    "mmd": minimum_degree,
-    "nd": dissection,
-    "metis": metis,
+    "rcm": dense_last(reverse_cuthill_mckee),
+    "mmd": dense_last(minimum_degree),
+    "nd": dense_last(dissection),
+    "metis": dense_last(metis),
 }
-
-
-def candidates(pattern: Pattern) -> list[str]:
-    """The orderings that "auto" compares by the predicted cost of their plans."""
-    metis_found = importlib.util.find_spec("pymetis") is not None
-    names = ["metis"] * metis_found  # first: see `dissection_suffices`
-    names.append("mmd")  # which orders all of a graph no larger than a leaf of the dissection
-    if LEAF < pattern.n <= (ND_BESIDE_METIS if metis_found else pattern.n):
-        names.append("nd")
-    return names
-
-
-def dissection_suffices(n: int, widest: int) -> bool:
-    """Whether METIS's widest separator, of so many columns, is that of a large mesh.
-
-    Meshes of d dimensions have separators of about n^(1 - 1/d) nodes, and there minimum degree
-    costs 1.1 to 3 times as much from two dimensions on; road and power networks have smaller ones,
-    random graphs larger ones, and both do better by minimum degree (tests/bench/NOTES.md, 23).
-    """
-    return n > ND_BESIDE_METIS and np.sqrt(n) / 2 <= widest <= n**0.75
-
-
-def dissection_pays(n: int, price: float) -> bool:
-    """Whether a dissection is worth its time beside METIS's, whose plan takes so many ns."""
-    return n > ND_BESIDE_METIS and price > ND_PAYS * ND_PER_NODE * n
 
 
 def given(perm: Any, n: int) -> np.ndarray:
