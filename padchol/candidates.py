@@ -121,6 +121,8 @@ def _enormous(first: Candidate, seconds: float) -> str:
 
 def cheapest(candidates: list[Candidate], model: CostModel, shards: int) -> Candidate:
     """The ordering of the least predicted cost, front by front, or one alike of a lower tree."""
+    if len(candidates) == 1:
+        return candidates[0]
     prices = np.array([c.cut(model, shards).longest for c in candidates])
     entries = np.array([c.nnz_L for c in candidates])
     alike = prices <= ALIKE_COST * prices.min()

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import padchol
+from padchol.symbolic.ordering import choice
 from padchol.symbolic.ordering import named as ordering
 
 PATTERNS = [pytest.param(S, id=name) for name, S in oracle.EXAMPLES.items()]
@@ -17,7 +18,7 @@ PATTERNS = [pytest.param(S, id=name) for name, S in oracle.EXAMPLES.items()]
 
 def runnable():
     """Named orderings whose dependency is installed."""
-    missing = [] if ordering.importlib.util.find_spec("pymetis") else ["metis"]
+    missing = [] if choice.importlib.util.find_spec("pymetis") else ["metis"]
     return sorted(set(ordering.NAMED) - set(missing))
 
 
@@ -88,13 +89,13 @@ def test_nested_dissection_fills_in_less_than_minimum_degree_on_a_cube():
 
 
 def test_auto_tries_nested_dissection_where_it_pays(monkeypatch):
-    assert "nd" in ordering.candidates(oracle.as_pattern(oracle.path(ordering.LEAF + 1)))
-    assert "nd" not in ordering.candidates(oracle.as_pattern(oracle.path(ordering.LEAF)))
-    monkeypatch.setattr(ordering, "ND_BESIDE_METIS", ordering.LEAF)
-    larger = oracle.as_pattern(oracle.path(ordering.LEAF + 1))
+    assert "nd" in choice.candidates(oracle.as_pattern(oracle.path(choice.LEAF + 1)))
+    assert "nd" not in choice.candidates(oracle.as_pattern(oracle.path(choice.LEAF)))
+    monkeypatch.setattr(choice, "ND_BESIDE_METIS", choice.LEAF)
+    larger = oracle.as_pattern(oracle.path(choice.LEAF + 1))
     for found, expected in ((None, ["mmd", "nd"]), ("spec", ["metis", "mmd"])):
-        monkeypatch.setattr(ordering.importlib.util, "find_spec", lambda _, found=found: found)
-        assert ordering.candidates(larger) == expected
+        monkeypatch.setattr(choice.importlib.util, "find_spec", lambda _, found=found: found)
+        assert choice.candidates(larger) == expected
 
 
 @pytest.mark.parametrize(
@@ -108,12 +109,12 @@ def test_auto_tries_nested_dissection_where_it_pays(monkeypatch):
     ],
 )
 def test_minimum_degree_is_left_out_beside_metis_on_large_meshes(n, widest, enough):
-    assert ordering.dissection_suffices(n, widest) == enough
+    assert choice.dissection_suffices(n, widest) == enough
 
 
 def test_a_large_mesh_is_told_by_its_separator(monkeypatch):
     pytest.importorskip("pymetis", reason="minimum degree is left out only where METIS is found")
-    monkeypatch.setattr(ordering, "ND_BESIDE_METIS", 300)
+    monkeypatch.setattr(choice, "ND_BESIDE_METIS", 300)
     tried = []
     for name in ("mmd", "metis"):
         found = ordering.NAMED[name]
@@ -138,7 +139,7 @@ def test_metis_missing_says_what_to_install(monkeypatch):
 
 
 def test_auto_works_without_metis(monkeypatch):
-    monkeypatch.setattr(ordering.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(choice.importlib.util, "find_spec", lambda name: None)
     plan = padchol.analyze(oracle.spd(oracle.grid(5, 5)))
     assert plan.stats["ordering"] != "metis"
 

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import padchol
+from padchol.symbolic import postorder
 from padchol.symbolic import shards as cutting
 from padchol.symbolic.exact import exact_supernodes
 from padchol.symbolic.supernodes import renumbered
@@ -81,9 +82,26 @@ def test_a_path_is_not_cut():
     assert found.speedup == 1
 
 
-def test_subtree_sums():
-    parent, value = np.array([2, 2, 4, 4, -1]), np.array([1.0, 2, 4, 8, 16])
-    np.testing.assert_array_equal(cutting.subtree_sums(parent, value), [1, 2, 7, 8, 31])
+@oracle.quick
+@given(trees(), st.integers(2, 5))
+def test_the_best_of_the_cuts_met_on_the_way(tree, shards):
+    """What is left out on the way, because it can be no better, is no better."""
+    parent, cost = tree
+    whole = postorder.subtree_sums(parent, cost)
+    subtrees, top, longest = np.flatnonzero(parent < 0).tolist(), 0.0, [np.inf]
+    while subtrees:
+        load = np.zeros(shards)
+        for c in sorted(subtrees, key=lambda c: -whole[c]):
+            load[np.argmin(load)] += whole[c]
+        longest.append(top + load.max())
+        dearest = max(subtrees, key=lambda c: (whole[c], -c))
+        if whole[dearest] <= whole[parent < 0].sum() / (cutting.EVEN * shards):
+            break
+        subtrees.remove(dearest)
+        subtrees += np.flatnonzero(parent == dearest).tolist()
+        top += cost[dearest]
+    found = cutting.cut(parent, cost, shards).longest
+    assert found <= min(longest) * (1 + 1e-6) or not cost.size
 
 
 @oracle.quick

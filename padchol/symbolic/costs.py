@@ -7,6 +7,7 @@ published figures until `python -m padchol fit` has measured them.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -140,15 +141,7 @@ class CostModel:
 
     def front_price(self) -> Callable[[int, int], float]:
         """The same of one supernode, as a function that remembers."""
-        remembered: dict[tuple[int, int], float] = {}
-
-        def price(w: int, m: int) -> float:
-            key = (w, m)
-            if key not in remembered:
-                remembered[key] = float(self.front_prices(np.asarray(w), np.asarray(m)))
-            return remembered[key]
-
-        return price
+        return functools.cache(lambda w, m: float(self.front_prices(np.asarray(w), np.asarray(m))))
 
 
 KERNELS = 13  # of a trip of a factorisation, as compiled for an H100 (experiment 34)

@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from padchol.symbolic.postorder import to_roots
+from padchol.symbolic.postorder import path_sums, subtree_sums, to_roots
 from padchol.symbolic.supernodes import Supernodes, ramp
 
 EVEN = 16  # subtrees a shard, at which dealing them out can hardly become more even
+ROUNDING = 1e-9  # of sums of costs
 TOP = -1
 
 
@@ -44,28 +45,33 @@ def cut(parent: np.ndarray, cost: np.ndarray, shards: int) -> Cut:
     if shards == 1:
         return Cut(np.zeros(S, np.int64), np.array([cost.sum()]), 0.0)
     whole = subtree_sums(parent, cost)
-    children, ptr = _children(parent)
     roots = np.flatnonzero(parent < 0)
     total = float(whole[roots].sum())
     small = total / (EVEN * shards)
-    heap: list[tuple[float, int]] = []  # subtrees that may be opened
+    large = np.flatnonzero(whole > small)  # of subtrees that may be opened: none in smaller ones
+    large = large[np.argsort(parent[large], kind="stable")]
+    start = np.append(0, np.cumsum(np.bincount(parent[large] + 1, minlength=S + 1)))
+    heap: list[tuple[float, int]] = []
     opened, top, best = [], 0.0, (np.inf, 0)
-    new = roots
+    least = float(path_sums(parent, cost).max(initial=0.0)) * (1 + ROUNDING)  # of any cut
+    s = -1  # above all roots
     while True:
-        for c in new[whole[new] > small].tolist():
+        for c in large[start[s + 1] : start[s + 2]].tolist():
             heapq.heappush(heap, (-float(whole[c]), c))
-        even = top + max(-heap[0][0] if heap else 0.0, (total - top) / shards)
-        if even < best[0]:  # or however they are dealt out, it is not the best
-            load = _dealt([-x for x, _ in heap], shards)
-            longest = max(top + max(load), even)
+        even = top + (total - top) / shards
+        if max(even, least) >= best[0]:  # neither of which ever falls
+            break
+        if (
+            top - (heap[0][0] if heap else 0.0) < best[0]
+        ):  # or else it is no better however the rest is dealt out
+            longest = max(top + max(_dealt([-x for x, _ in heap], shards)), even)
             if longest < best[0]:
                 best = (longest, len(opened))
-        if not heap or top >= best[0]:
+        if not heap:
             break
         _, s = heapq.heappop(heap)
         opened.append(s)
         top += cost[s]
-        new = children[ptr[s] : ptr[s + 1]]
     return _cut(parent, cost, whole, np.array(opened[: best[1]], np.int64), shards)
 
 
@@ -96,23 +102,6 @@ def _dealt(costs: list[float], shards: int) -> list[float]:
     for cost in sorted(costs, reverse=True):
         heapq.heapreplace(load, load[0] + cost)
     return load
-
-
-def subtree_sums(parent: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """Sum of the values in each subtree."""
-    total = value.astype(float).tolist()
-    for s, p in enumerate(parent.tolist()):
-        if p >= 0:
-            total[p] += total[s]
-    return np.array(total)
-
-
-def _children(parent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Children of each supernode, and where they start."""
-    order = np.argsort(parent, kind="stable")
-    roots = int((parent < 0).sum())
-    count = np.bincount(parent[parent >= 0], minlength=parent.size)
-    return order[roots:], np.append(0, np.cumsum(count))
 
 
 class Part(NamedTuple):

@@ -56,14 +56,24 @@ class Supernodes(NamedTuple):
         room (S,): the places kept for pivots, where these are more than w. Every i must be a pivot
         of s or in rows[s].
         """
-        n = int(self.first[-1])
         place = i - self.first[s]
         below = np.flatnonzero(i >= self.first[s + 1])
         s, i = s[below], i[below]
-        keys = np.repeat(np.arange(self.parent.size) * n, self.below) + self.rows
         start = (self.width if room is None else room) - self.row_ptr[:-1]
-        place[below] = np.searchsorted(keys, s * n + i) + start[s]
+        place[below] = self._row_at(s, i) + start[s]
         return place
+
+    def _row_at(self, s: np.ndarray, i: np.ndarray) -> np.ndarray:
+        """Where row i of s is in `rows`, which it must be in: found as if the last rows of s followed
+        one another, as dense rows do, and searched for where they do not."""
+        last = self.row_ptr[s + 1] - 1
+        at = last - (self.rows[last] - i)
+        wrong = np.flatnonzero((at < self.row_ptr[s]) | (self.rows[np.maximum(at, 0)] != i))
+        if wrong.size:
+            n = int(self.first[-1])
+            keys = np.repeat(np.arange(self.parent.size) * n, self.below) + self.rows
+            at[wrong] = np.searchsorted(keys, s[wrong] * n + i[wrong])
+        return at
 
 
 def column_flops(w: np.ndarray, m: np.ndarray) -> np.ndarray:

@@ -50,8 +50,9 @@ class Placement(NamedTuple):
     def place(self, nodes: Supernodes, s: np.ndarray, i: np.ndarray, k: np.ndarray) -> np.ndarray:
         """Where entry (i, k) of L is, k a pivot of s."""
         column = k - nodes.first[s]
-        quad = self.panel[s] + column // QUAD * (QUAD * self.D[s]) + column % QUAD
-        return quad + QUAD * self.row(nodes, s, i)
+        quad = column // QUAD
+        lane = column - QUAD * quad
+        return self.panel[s] + QUAD * (quad * self.D[s] + self.row(nodes, s, i)) + lane
 
     def row(self, nodes: Supernodes, s: np.ndarray, i: np.ndarray) -> np.ndarray:
         """Which row of the front of s row i is."""

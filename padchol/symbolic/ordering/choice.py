@@ -32,6 +32,7 @@ MMD_PER_ENTRY, MMD_AT_MOST = 55.0, 1e10
 # 1.5 s at most. Layers of a search hold 0.23 to 0.48 of a random graph, 0.1 of the smallest power
 # network, 0.04 of counties, cubes and roads, less of all that is larger (39).
 EXPANDS_FROM, LAYER = 20_000, 0.125
+TREE = 1.05  # edges a node, below which a graph is hardly more than a tree: little can fill in
 FILLS_NOTHING = 1.01  # times the entries of A: no other ordering can leave out more than this
 
 
@@ -56,9 +57,10 @@ def expands(pattern: Pattern) -> bool:
     """
     if pattern.n <= EXPANDS_FROM:
         return False
-    graph = sp.csr_array(adjacency(without(pattern, dense_rows(pattern))))
-    if not graph.nnz:
+    sparse = without(pattern, dense_rows(pattern))
+    if sparse.rows.size - sparse.n < TREE * sparse.n:
         return False
+    graph = sp.csr_array(adjacency(sparse))
     start = int(np.argmax(np.diff(graph.indptr)))
     found = layers(*csgraph.breadth_first_order(graph, start, directed=False))
     near = itertools.islice(found, int(2 * np.log2(pattern.n)))

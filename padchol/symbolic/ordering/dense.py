@@ -24,9 +24,8 @@ OVER_MEAN = 10.0
 
 def dense_rows(pattern: Pattern) -> np.ndarray:
     """(n,): which rows are far denser than the rest."""
-    n = pattern.n
-    degree = _degrees(pattern)
-    return degree > max(LEAST, ROOTS * np.sqrt(n), OVER_MEAN * degree.sum() / max(n, 1))
+    n, mean = pattern.n, 2 * (pattern.rows.size - pattern.n) / max(pattern.n, 1)
+    return _degrees(pattern) > max(LEAST, ROOTS * np.sqrt(n), OVER_MEAN * mean)
 
 
 def dense_last(order: Ordering) -> Ordering:
