@@ -21,19 +21,17 @@ takes O(n^2) integers where squares are O(n^3).
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
 from padchol.symbolic.layout import BAND, QUAD, fits_int32, fits_memory
-from padchol.symbolic.supernodes import Supernodes, begins, ramp
+from padchol.symbolic.supernodes import Supernodes, begins, ramp, ranges
 
 if TYPE_CHECKING:
     from padchol.symbolic.tiles import Placement
 
-AT_ONCE = 1 << 19  # rows of pairs of front and chain cut at a time: arrays of 4 megabytes
 LISTED = 8  # strips that a piece meets on average, up to which squares are listed (experiment 31)
 
 
@@ -94,7 +92,7 @@ def moves(nodes: Supernodes, where: Placement) -> Moves:
     fits_int32(3 * (rows // QUAD), "the table of the extend-add")  # it has so many at least
     fits_memory(8 * rows, "the table of the extend-add")
     pieces, found, done = [np.zeros((0, 3), np.int32)], [np.zeros((0, 5), np.int64)], 0
-    for a, b in _parts(pairs.height):
+    for a, b in ranges(pairs.height):
         part = _Pairs(*(x[a:b] for x in pairs))
         cut, pair, band = _pieces(nodes, where, chain, part)
         pieces.append(cut)
@@ -151,20 +149,13 @@ def _squares(strips, pieces, begin, piece, meets) -> np.ndarray:
     """`squares` of `Moves`: these pieces, each with the strips from `begin` on that it meets."""
     end = np.cumsum(meets)
     found = np.empty((int(meets.sum()), 3), np.int32)
-    for a, b in _parts(meets):
+    for a, b in ranges(meets):
         strip = np.repeat(begin[a:b], meets[a:b]) + ramp(meets[a:b])
         row = np.repeat(piece[a:b], meets[a:b])
         part = found[end[a] - meets[a] : end[b - 1]]
         part[:, 0], part[:, 1] = strips[strip, 0], pieces[row, 0]
         part[:, 2] = strips[strip, 1] + pieces[row, 1]
     return found
-
-
-def _parts(counts: np.ndarray) -> list[tuple[int, int]]:
-    """Ranges of counts whose sums are about AT_ONCE: arrays of that length are made for each."""
-    total = np.cumsum(counts)
-    bounds = np.searchsorted(total, np.arange(AT_ONCE, total[-1] if total.size else 0, AT_ONCE))
-    return list(itertools.pairwise(np.unique([0, *bounds, total.size]).tolist()))
 
 
 def _chains(nodes: Supernodes) -> np.ndarray:

@@ -8,6 +8,7 @@ Notation
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,8 @@ import numpy as np
 from padchol.symbolic.column_counts import RowSubtrees
 from padchol.symbolic.postorder import postorder, relabelled, subtree_sizes
 
+# Rows taken at a time: arrays of 4 megabytes, which stay in the cache and are not fresh memory.
+AT_ONCE = 1 << 19
 COUNTED = np.zeros(0, np.int64)  # in place of rows that are only counted so far; by identity
 
 
@@ -64,8 +67,8 @@ class Supernodes(NamedTuple):
         return place
 
     def _row_at(self, s: np.ndarray, i: np.ndarray) -> np.ndarray:
-        """Where row i of s is in `rows`, which it must be in: found as if the last rows of s followed
-        one another, as dense rows do, and searched for where they do not."""
+        """Where row i of s is in `rows`, which it must be in: found as if the last rows of s
+        followed one another, as dense rows do, and searched for where they do not."""
         last = self.row_ptr[s + 1] - 1
         at = last - (self.rows[last] - i)
         wrong = np.flatnonzero((at < self.row_ptr[s]) | (self.rows[np.maximum(at, 0)] != i))
@@ -85,6 +88,13 @@ def column_flops(w: np.ndarray, m: np.ndarray) -> np.ndarray:
 def ramp(counts: np.ndarray) -> np.ndarray:
     """0 .. counts[0] - 1, 0 .. counts[1] - 1, ..."""
     return np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
+def ranges(counts: np.ndarray) -> list[tuple[int, int]]:
+    """Ranges of counts whose sums are about AT_ONCE: arrays of that length are made for each."""
+    total = np.cumsum(counts)
+    bounds = np.searchsorted(total, np.arange(AT_ONCE, total[-1] if total.size else 0, AT_ONCE))
+    return list(itertools.pairwise(np.unique([0, *bounds, total.size]).tolist()))
 
 
 def begins(*keys: np.ndarray) -> np.ndarray:
@@ -150,9 +160,10 @@ def with_rows(nodes: Supernodes, subtrees: RowSubtrees) -> Supernodes:
         i, s, stop = i[climbing], s[climbing], stop[climbing]
         last = np.minimum(end[s], stop - 1)
         count = last - s + 1
-        found = post[np.repeat(s, count) + ramp(count)] * n + np.repeat(i, count)
-        keys[filled : filled + found.size] = found
-        filled += found.size
+        for a, b in ranges(count):
+            found = post[np.repeat(s[a:b], count[a:b]) + ramp(count[a:b])]
+            keys[filled : filled + found.size] = found * n + np.repeat(i[a:b], count[a:b])
+            filled += found.size
         s = parent[last]
         climbing = s < stop
     keys.sort(kind="stable")  # merges: the keys found in one pass are in long runs
