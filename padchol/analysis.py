@@ -151,14 +151,12 @@ def _assemble(
     position = post[columns]
     if chosen.free:  # to expose the order in which columns are kept
         perm, position, post = perm[position], np.arange(n), np.argsort(columns)
-    place_of = np.empty(n, np.int64)
-    place_of[perm] = np.arange(n)
 
     def lower(order):
         """Both indices of each canonical entry, counted in an order of the plan's columns."""
         place = np.empty(n, np.int64)
-        place[order] = np.arange(n)
-        a, b = place[place_of[pattern.rows]], place[place_of[pattern.cols]]
+        place[perm[order]] = np.arange(n)
+        a, b = place[pattern.rows], place[pattern.cols]
         return np.maximum(a, b), np.minimum(a, b)
 
     order = Order(perm, position, *lower(position))

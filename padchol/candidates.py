@@ -53,9 +53,7 @@ class Candidate(NamedTuple):
 def candidate(pattern: Pattern, order: Any, model: CostModel, tell: Callable) -> Candidate:
     """The symbolic pipeline of one ordering, up to its fronts."""
     name = order if isinstance(order, str) else "given"
-    apart = int(ordering.dense_rows(pattern).sum()) if name in ordering.NAMED else 0
-    said = f", {apart:,} dense rows apart" if apart else ""
-    tell(f"{name} ordering of {pattern.n:,} columns{said}")
+    tell(f"{name} ordering of {pattern.n:,} columns")
     if name in ordering.NAMED:
         perm = ordering.NAMED[name](pattern)
     elif isinstance(order, str):
@@ -95,8 +93,9 @@ def _needless(name: str, first: Candidate, pattern: Pattern, model: CostModel, s
     """Whether an ordering need not be tried after the first."""
     if name == "nd":  # the height of the tree counts besides where its branches run side by side
         one_by_one = not model.levels and shards == 1
-        alone = one_by_one and first.name == "mmd"
-        return alone and ordering.dissection_useless(pattern, first.nnz_L)
+        if not (one_by_one and first.name == "mmd"):
+            return False
+        return ordering.dissection_useless(pattern, first.nnz_L, first.cut(model, 1).longest)
     if name != "mmd":
         return False
     width = first.counted.width

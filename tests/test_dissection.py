@@ -168,13 +168,6 @@ def test_indistinguishable_nodes_are_one():
     np.testing.assert_array_equal(member.reshape(6, 3), member[::3, None].repeat(3, 1))
 
 
-def test_dense_rows_are_last():
-    n = 400
-    S = oracle.path(n) | oracle.arrow(n, 7) | oracle.arrow(n, 123)
-    perm = ordering.dissection(oracle.as_pattern(S))
-    assert set(perm[-2:]) == {7, 123}
-
-
 def test_halos_spare_fill():
     """A path whose ends touch six separator nodes each: alone, its ends are the cheapest nodes."""
     ends = [(0, 9 + k) for k in range(6)] + [(8, 15 + k) for k in range(6)]

@@ -88,44 +88,6 @@ def test_nested_dissection_fills_in_less_than_minimum_degree_on_a_cube():
     assert fills["nd"] < 0.9 * fills["mmd"]
 
 
-def test_auto_tries_nested_dissection_where_it_pays(monkeypatch):
-    assert "nd" in choice.candidates(oracle.as_pattern(oracle.path(choice.LEAF + 1)))
-    assert "nd" not in choice.candidates(oracle.as_pattern(oracle.path(choice.LEAF)))
-    monkeypatch.setattr(choice, "ND_BESIDE_METIS", choice.LEAF)
-    larger = oracle.as_pattern(oracle.path(choice.LEAF + 1))
-    for found, expected in ((None, ["mmd", "nd"]), ("spec", ["metis", "mmd"])):
-        monkeypatch.setattr(choice.importlib.util, "find_spec", lambda _, found=found: found)
-        assert choice.candidates(larger) == expected
-
-
-@pytest.mark.parametrize(
-    ("n", "widest", "enough"),
-    [
-        (90_000, 300, True),  # a square
-        (64_000, 1_600, True),  # a cube
-        (90_000, 40, False),  # roads
-        (90_000, 15_000, False),  # a random graph
-        (10_000, 100, False),  # nested dissection is tried beside METIS
-    ],
-)
-def test_minimum_degree_is_left_out_beside_metis_on_large_meshes(n, widest, enough):
-    assert choice.dissection_suffices(n, widest) == enough
-
-
-def test_a_large_mesh_is_told_by_its_separator(monkeypatch):
-    pytest.importorskip("pymetis", reason="minimum degree is left out only where METIS is found")
-    monkeypatch.setattr(choice, "ND_BESIDE_METIS", 300)
-    tried = []
-    for name in ("mmd", "metis"):
-        found = ordering.NAMED[name]
-        counted = lambda p, name=name, found=found: tried.append(name) or found(p)
-        monkeypatch.setitem(ordering.NAMED, name, counted)
-    padchol.analyze(oracle.spd(oracle.grid(20, 20)))
-    assert tried == ["metis"]
-    padchol.analyze(oracle.spd(oracle.path(400)))
-    assert tried == ["metis", "metis", "mmd"]
-
-
 def test_metis_reduces_fill():
     pytest.importorskip("pymetis", reason="the metis ordering needs pymetis")
     S = oracle.shuffled(oracle.grid(12, 12), 2)

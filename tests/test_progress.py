@@ -2,11 +2,13 @@
 
 import sys
 
+import numpy as np
 import pytest
 import support
 
 import padchol
 from padchol import progress
+from padchol.symbolic import ordering
 
 A = support.laplacian(4)
 
@@ -31,6 +33,17 @@ def test_a_long_one_shows_where_it_is(capfd, monkeypatch):
     monkeypatch.setattr(progress, "DELAY", 1e-9)
     padchol.analyze(A)
     assert "padchol: " in capfd.readouterr().err
+
+
+def test_a_large_one_says_what_is_waited_for_before_it_begins(capfd, monkeypatch):
+    """Compiled orderings hold the interpreter: nothing could draw the bar while they run."""
+    pytest.importorskip("tqdm", reason="the bar is drawn by tqdm")
+    monkeypatch.setattr(progress, "LONG", 10)
+    shown = []
+    seen = lambda _: shown.append(capfd.readouterr().err) or np.arange(16)
+    monkeypatch.setitem(ordering.NAMED, "mmd", seen)
+    padchol.analyze(A, order="mmd")
+    assert "padchol: mmd ordering of 16 columns" in shown[0]
 
 
 def test_without_tqdm(monkeypatch, capfd):

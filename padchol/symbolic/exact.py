@@ -8,7 +8,14 @@ from padchol.symbolic.column_counts import RowSubtrees, column_counts, row_subtr
 from padchol.symbolic.etree import elimination_tree, permuted_lower
 from padchol.symbolic.pattern import Pattern
 from padchol.symbolic.postorder import postorder, relabelled, subtree_sizes
-from padchol.symbolic.supernodes import Supernodes, maximal, order_columns, ramp, with_rows
+from padchol.symbolic.supernodes import (
+    Supernodes,
+    maximal,
+    order_columns,
+    piecewise,
+    ramp,
+    with_rows,
+)
 
 
 def exact_supernodes(
@@ -65,9 +72,13 @@ def full_pattern(exact: Supernodes, post: np.ndarray) -> tuple[np.ndarray, np.nd
 
 def entry_places(exact: Supernodes, post: np.ndarray, i: np.ndarray, k: np.ndarray) -> np.ndarray:
     """Position of entry (i, k), postordered, i >= k, in the data of `full_pattern`."""
-    s = exact.of_column[k]
-    offset = exact.place(s, i) - (k - exact.first[s])
-    return _column_starts(exact, post)[post[k]] + offset
+    of_column, starts = exact.of_column, _column_starts(exact, post)[post]
+
+    def places(i, k):
+        s = of_column[k]
+        return starts[k] + exact.place(s, i) - (k - exact.first[s])
+
+    return piecewise(places, i, k)
 
 
 def _column_starts(exact: Supernodes, post: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ Notation
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -88,6 +89,17 @@ def column_flops(w: np.ndarray, m: np.ndarray) -> np.ndarray:
 def ramp(counts: np.ndarray) -> np.ndarray:
     """0 .. counts[0] - 1, 0 .. counts[1] - 1, ..."""
     return np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
+def piecewise(
+    f: Callable[[np.ndarray, np.ndarray], np.ndarray], a: np.ndarray, b: np.ndarray
+) -> np.ndarray:
+    """f(a, b), elementwise, a piece at a time: a third of the time for millions of entries."""
+    found = np.empty(a.size, np.int64)
+    for start in range(0, a.size, 2 * AT_ONCE):
+        piece = slice(start, start + 2 * AT_ONCE)
+        found[piece] = f(a[piece], b[piece])
+    return found
 
 
 def ranges(counts: np.ndarray) -> list[tuple[int, int]]:

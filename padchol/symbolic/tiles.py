@@ -29,7 +29,7 @@ from padchol.symbolic.layout import (
 )
 from padchol.symbolic.shards import Part
 from padchol.symbolic.storages import Order, Places, write
-from padchol.symbolic.supernodes import Supernodes, ramp
+from padchol.symbolic.supernodes import Supernodes, piecewise, ramp
 
 # Sizes for every doubling: of the panel storage, which is filled with zeros in every call, and of
 # all else; of the panel storage of a shard, whose memory counts more than programs that are shared.
@@ -171,7 +171,7 @@ def _contents(part: Part, where: Placement) -> _Contents:
     places = Places(
         where.pivot[s] + columns - nodes.first[s],
         where.place(nodes, s, columns, columns),
-        where.place(nodes, s[part.k], part.i, part.k),
+        piecewise(lambda i, k: where.place(nodes, s[k], i, k), part.i, part.k),
         _padded_pivots(nodes, where),
     )
     moved = (handed.squares, handed.moves, handed.strips, handed.pieces)

@@ -8,6 +8,5 @@ from padchol.symbolic.ordering.choice import degree_hopeless as degree_hopeless
 from padchol.symbolic.ordering.choice import dissection_pays as dissection_pays
 from padchol.symbolic.ordering.choice import dissection_suffices as dissection_suffices
 from padchol.symbolic.ordering.choice import dissection_useless as dissection_useless
-from padchol.symbolic.ordering.dense import dense_rows as dense_rows
 from padchol.symbolic.ordering.named import NAMED as NAMED
 from padchol.symbolic.ordering.named import given as given

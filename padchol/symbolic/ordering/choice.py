@@ -79,12 +79,18 @@ def dissection_suffices(n: int, widest: int) -> bool:
 
 def dissection_pays(n: int, price: float) -> bool:
     """Whether a dissection is worth its time beside METIS's, whose plan takes so many ns."""
-    return n > ND_BESIDE_METIS and price > ND_PAYS * ND_PER_NODE * n
+    return n > ND_BESIDE_METIS and _long(n, price)
 
 
-def dissection_useless(pattern: Pattern, nnz_L: int) -> bool:
-    """Whether minimum degree has left so few entries that a dissection can only have more."""
-    return nnz_L <= FILLS_NOTHING * pattern.rows.size
+def dissection_useless(pattern: Pattern, nnz_L: int, price: float) -> bool:
+    """Whether minimum degree has left so few entries that a dissection can only have more, in a
+    plan that does not take long. Where it does, more entries may cost less: columns of one factor
+    of 500 levels, each crossed with all of another, are dear one by one and cheap together."""
+    return nnz_L <= FILLS_NOTHING * pattern.rows.size and not _long(pattern.n, price)
+
+
+def _long(n: int, price: float) -> bool:
+    return price > ND_PAYS * ND_PER_NODE * n
 
 
 def degree_hopeless(nnz_L: int) -> float:

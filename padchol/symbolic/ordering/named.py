@@ -18,7 +18,7 @@ import scipy.sparse as sp
 import scipy.sparse.csgraph as csgraph
 import scipy.sparse.linalg as spla
 
-from padchol.symbolic.ordering.dense import Ordering, dense_last
+from padchol.symbolic.ordering.dense import Ordering, dense_last, unbearable_rows
 from padchol.symbolic.ordering.dissection import nested_dissection
 from padchol.symbolic.pattern import Pattern
 
@@ -90,7 +90,7 @@ def metis(pattern: Pattern) -> np.ndarray:
 NAMED: dict[str, Ordering] = {
     "natural": natural,
     "rcm": dense_last(reverse_cuthill_mckee),
-    "mmd": dense_last(minimum_degree),
+    "mmd": dense_last(minimum_degree, unbearable_rows),
     "nd": dense_last(dissection),
     "metis": dense_last(metis),
 }
