@@ -47,9 +47,10 @@ def analyze(
     indices may be unsorted, a missing diagonal is inserted as structure; A is never changed.
 
     order: "auto" (the cheapest predicted plan of "mmd", "nd" and, where pymetis is installed,
-    "metis"; of plans alike that of the lowest tree), "natural", "rcm" (reverse Cuthill-McKee),
+    "metis"; of plans alike that of the lowest tree; those that cannot pay are left out), "natural", "rcm" (reverse Cuthill-McKee),
     "mmd" (minimum degree), "nd" (nested dissection), "metis" (needs pymetis), or a permutation p
-    with L L^T = A[p][:, p], which is kept as it is.
+    with L L^T = A[p][:, p], which is kept as it is. Rows far denser than the rest are ordered last
+    (AMD's rule: more than 10 sqrt(n) entries; minimum degree keeps those that it can bear).
 
     device: where the plan is meant to run, "auto" for JAX's default device. It runs everywhere. A
     CPU takes its fronts one by one; "gpu" and "tpu" take many at once, padded to a few shapes
@@ -62,8 +63,8 @@ def analyze(
     device (`CostModel.cpu()`, `.gpu()`, `.tpu()`; `python -m padchol fit` finds this machine's).
     They change the speed of a plan, never a result.
 
-    progress: a bar of the stages (tqdm): True, False, or None for one on analyses that take longer
-    than a second, where tqdm is installed.
+    progress: a bar of the stages (tqdm), each named before it begins: True, False, or None for one
+    on analyses that take longer than a second, where tqdm is installed.
 
     cache: a folder in which plans are kept and found again by pattern and options; None for none.
 
@@ -71,7 +72,8 @@ def analyze(
     a matrix that is not square or not symmetric, naming an entry, for an invalid permutation, and
     for a number of shards below 1; `OverflowError` beyond 32-bit tables, and `MemoryError` beyond
     the memory of the machine, both from counts, before anything of that size is made;
-    `PlanFileError` for a damaged file in the cache.
+    `PlanFileError` for a damaged file in the cache. Warns, with the size of L, where a graph without
+    small separators fills in so much that "auto" gives minimum degree up.
     """
     pattern = patterns.canonical(A, lower=lower)
     if device not in ("auto", "cpu", "gpu", "tpu"):
@@ -139,7 +141,8 @@ def _assemble(
 ) -> Plan:
     """Tables and facts of the chosen ordering."""
     n, perm, post = pattern.n, chosen.perm, chosen.post
-    fits_int32(chosen.nnz_L, "nnz(L)")
+    size = f"nnz(L), {8e-9 * chosen.nnz_L:.1f} GB in float64 under order={chosen.name!r},"
+    fits_int32(chosen.nnz_L, size)
     tiles.prove_sizes(chosen.relaxed)
     exact = supernodes.with_rows(chosen.counted, chosen.subtrees)
     relaxed, columns = amalgamation.merged(exact, chosen.group, model.widest)

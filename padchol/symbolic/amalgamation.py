@@ -113,7 +113,7 @@ def groups(exact: Supernodes, model: costs.CostModel) -> np.ndarray:
 
     price_of = model.front_price()
     # The same memory as numbers of Python's, which an array makes anew at five times the cost.
-    widths, belows, prices = memoryview(width), memoryview(below), memoryview(own)
+    widths, belows, prices = width.data, below.data, own.data
     for a, b in itertools.pairwise(bounds.tolist()):
         if b - a < TOGETHER:  # and so it stays: the higher, the fewer
             take_in_singly(child[head[a] :])
