@@ -47,7 +47,8 @@ def analyze(
     indices may be unsorted, a missing diagonal is inserted as structure; A is never changed.
 
     order: "auto" (the cheapest predicted plan of "mmd", "nd" and, where pymetis is installed,
-    "metis"; of plans alike that of the lowest tree; those that cannot pay are left out), "natural", "rcm" (reverse Cuthill-McKee),
+    "metis"; of plans alike that of the lowest tree; an ordering that cannot pay, by what is known
+    of it beforehand, is left out), "natural", "rcm" (reverse Cuthill-McKee),
     "mmd" (minimum degree), "nd" (nested dissection), "metis" (needs pymetis), or a permutation p
     with L L^T = A[p][:, p], which is kept as it is. Rows far denser than the rest are ordered last
     (AMD's rule: more than 10 sqrt(n) entries; minimum degree keeps those that it can bear).
@@ -72,8 +73,8 @@ def analyze(
     a matrix that is not square or not symmetric, naming an entry, for an invalid permutation, and
     for a number of shards below 1; `OverflowError` beyond 32-bit tables, and `MemoryError` beyond
     the memory of the machine, both from counts, before anything of that size is made;
-    `PlanFileError` for a damaged file in the cache. Warns, with the size of L, where a graph without
-    small separators fills in so much that "auto" gives minimum degree up.
+    `PlanFileError` for a damaged file in the cache. Warns, with the size of L, where a graph
+    without small separators fills in so much that "auto" gives minimum degree up.
     """
     pattern = patterns.canonical(A, lower=lower)
     if device not in ("auto", "cpu", "gpu", "tpu"):

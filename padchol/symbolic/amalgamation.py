@@ -6,6 +6,7 @@ Duff & Reid (1983), ACM TOMS 9(3), 302-325; Ashcraft & Grimes (1989), ACM TOMS 1
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 
@@ -113,7 +114,8 @@ def groups(exact: Supernodes, model: costs.CostModel) -> np.ndarray:
 
     price_of = model.front_price()
     # The same memory as numbers of Python's, which an array makes anew at five times the cost.
-    widths, belows, prices = width.data, below.data, own.data
+    views: list[Any] = [width.data, below.data, own.data]
+    widths, belows, prices = views
     for a, b in itertools.pairwise(bounds.tolist()):
         if b - a < TOGETHER:  # and so it stays: the higher, the fewer
             take_in_singly(child[head[a] :])
