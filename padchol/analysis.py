@@ -142,7 +142,7 @@ def _assemble(
 ) -> Plan:
     """Tables and facts of the chosen ordering."""
     n, perm, post = pattern.n, chosen.perm, chosen.post
-    size = f"nnz(L), {8e-9 * chosen.nnz_L:.1f} GB in float64 under order={chosen.name!r},"
+    size = f"under order={chosen.name!r} L has {8e-9 * chosen.nnz_L:.1f} GB in float64: nnz(L)"
     fits_int32(chosen.nnz_L, size)
     tiles.prove_sizes(chosen.relaxed)
     exact = supernodes.with_rows(chosen.counted, chosen.subtrees)

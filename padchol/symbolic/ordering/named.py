@@ -26,11 +26,11 @@ from padchol.symbolic.pattern import Pattern
 def adjacency(pattern: Pattern, off_diagonal: float = 1.0, diagonal: float = 0.0) -> sp.csc_array:
     """Symmetric matrix on the pattern with constant values (no diagonal entries where 0)."""
     strict = pattern.rows != pattern.cols
-    r, c = pattern.rows[strict], pattern.cols[strict]
+    r, c = pattern.rows[strict].astype(np.int32), pattern.cols[strict].astype(np.int32)
     data = np.full(2 * r.size, off_diagonal)
     rows, cols = np.concatenate([r, c]), np.concatenate([c, r])
     if diagonal:
-        every = np.arange(pattern.n)
+        every = np.arange(pattern.n, dtype=np.int32)
         rows, cols = np.concatenate([rows, every]), np.concatenate([cols, every])
         data = np.concatenate([data, np.full(pattern.n, diagonal)])
     return sp.csc_array((data, (rows, cols)), shape=(pattern.n, pattern.n))
