@@ -3,6 +3,7 @@
 import functools
 import itertools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +14,7 @@ from scipy import stats
 import padchol
 from padchol import inla, likelihoods
 from padchol.inla import _points
-from padchol.inla._evaluation import Evaluated
+from padchol.inla._evaluation import Evaluated, devices_for
 from padchol.inla._mode import Mode
 from padchol.laplace import design, laplace
 
@@ -184,6 +185,19 @@ def test_one_device_and_several_agree(posterior, monkeypatch):
     assert jax.local_device_count() == 1 or alone._devices != posterior._devices
     np.testing.assert_allclose(alone.log_evidence, posterior.log_evidence, rtol=1e-10)
     np.testing.assert_allclose(alone.latent.mean, posterior.latent.mean, atol=1e-10)
+
+
+class Held(eqx.Module):
+    """An approximation that holds arrays, and so has no hash."""
+
+    y: jax.Array
+
+    def __call__(self, theta):
+        return gaussian(theta)
+
+
+def test_modules_are_approximations():
+    assert devices_for(Held(jnp.ones(3)), 2) == devices_for(gaussian, 2)
 
 
 def test_strategies_agree(posterior):

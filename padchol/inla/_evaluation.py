@@ -154,12 +154,23 @@ class AtTheta(eqx.Module):
         return at_one(self.approximation, self.log_prior, self.along, theta)
 
 
-@functools.lru_cache(maxsize=64)
 def devices_for(approximation: Approximation, p: int) -> int:
     """How many devices share the points: all, but one where a matrix is on several itself."""
     count = jax.local_device_count()
     if count == 1:
         return 1
+    try:
+        hash(approximation)
+    except TypeError:  # a module that holds arrays, which is traced at every call
+        shards = _shards.__wrapped__(approximation, p)
+    else:
+        shards = _shards(approximation, p)
+    return count if shards == 1 else 1
+
+
+@functools.lru_cache(maxsize=64)
+def _shards(approximation: Approximation, p: int) -> int:
+    """Into how many parts the matrices of an approximation are cut."""
     theta = jax.ShapeDtypeStruct((p,), jnp.result_type(float))
     fit = jax.eval_shape(lambda theta: fitted(approximation, theta), theta)
-    return count if fit.design.plan.layout.shards == 1 else 1
+    return fit.design.plan.layout.shards
