@@ -75,7 +75,14 @@ def analyze(
     the memory of the machine, both from counts, before anything of that size is made;
     `PlanFileError` for a damaged file in the cache. Warns, with the size of L, where a graph
     without small separators fills in so much that "auto" gives minimum degree up.
-    """
+
+    >>> import scipy.sparse as sp
+    >>> A = sp.diags_array([-1.0, 2.0, -1.0], offsets=[-1, 0, 1], shape=(3, 3))
+    >>> plan = analyze(A, order="natural")
+    >>> plan.n, plan.nnz, plan.nnz_L
+    (3, 5, 5)
+    >>> plan.values(A)
+    array([ 2., -1.,  2., -1.,  2.]    """
     pattern = patterns.canonical(A, lower=lower)
     if device not in ("auto", "cpu", "gpu", "tpu"):
         raise ValueError(f"expected device to be 'auto', 'cpu', 'gpu' or 'tpu'; got {device!r}")

@@ -106,6 +106,7 @@ class Term(NamedTuple):
     by: Any = None
 
     def design(self) -> sp.csr_array:
+        """The basis functions at x, times `by` where there is one: (m, k)."""
         B: Any = self.spline.design(self.x)
         if self.by is None:
             return B

@@ -29,10 +29,21 @@ def solve(A: Any, b: Any) -> Float[Array, " n *k"]:
     """x with A x = b for a sparse symmetric positive definite A, b (n,) or (n, k).
 
     The analysis of a pattern is remembered. Raises `NotPositiveDefiniteError`.
+
+    >>> import scipy.sparse as sp
+    >>> A = sp.diags_array([-1.0, 2.0, -1.0], offsets=[-1, 0, 1], shape=(3, 3))
+    >>> print(solve(A, [1.0, 1.0, 1.0]).round(4))
+    [1.5 2.  1.5]
     """
     return _factor(A).solve(b)
 
 
 def logdet(A: Any) -> Float[Array, ""]:
-    """log |A| for a sparse symmetric positive definite A. Raises `NotPositiveDefiniteError`."""
+    """log |A| for a sparse symmetric positive definite A. Raises `NotPositiveDefiniteError`.
+
+    >>> import scipy.sparse as sp
+    >>> A = sp.diags_array([-1.0, 2.0, -1.0], offsets=[-1, 0, 1], shape=(3, 3))
+    >>> print(logdet(A).round(4))  # log 4
+    1.3863
+    """
     return _factor(A).logdet()

@@ -164,6 +164,13 @@ def cholesky(plan: Plan, a: Any, *, throw: bool = False, mesh: Any = None) -> Fa
     mesh: of a plan in k shards (`analyze(A, shards=k)`) the devices, a `jax.sharding.Mesh` of one
     axis; by default the first k of the default backend. Each device has its own subtrees' part of L
     and of the tables, and all have the top; what goes in and comes out is the same on all of them.
+
+    >>> import padchol, scipy.sparse as sp
+    >>> A = sp.diags_array([-1.0, 2.0, -1.0], offsets=[-1, 0, 1], shape=(3, 3))
+    >>> plan = padchol.analyze(A)
+    >>> F = cholesky(plan, plan.values(A))
+    >>> print(F.info, F.marginal_variances().round(4))
+    0 [0.75 1.   0.75]
     """
     if not isinstance(plan, Plan):
         raise TypeError(f"expected a Plan, as made by padchol.analyze; got {type(plan).__name__}")

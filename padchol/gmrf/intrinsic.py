@@ -108,18 +108,22 @@ class IntrinsicGMRF(WithMethods):
 
     @property
     def plan(self) -> Plan:
+        """The plan of the precision."""
         return self.factor.plan
 
     @property
     def n(self) -> int:
+        """How many variables the field has."""
         return self.plan.n
 
     @property
     def rank_deficiency(self) -> int:
+        """The dimension of the null space."""
         return self.null.shape[1]
 
     @property
     def mean(self) -> Float[Array, " n"]:
+        """The mean of the field, `loc`."""
         return self.loc
 
     def log_determinant(self) -> Float[Array, ""]:

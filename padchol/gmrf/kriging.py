@@ -56,10 +56,12 @@ class Constraint(WithMethods):
 
     @property
     def C(self) -> Float[Array | np.ndarray, "c n"]:
+        """The constraints, a row each."""
         return self.plane.C
 
     @property
     def e(self) -> Float[Array, " c"]:
+        """What C x is."""
         return self.plane.e
 
     def log_determinant(self) -> Float[Array, ""]:

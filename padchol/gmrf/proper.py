@@ -53,10 +53,12 @@ class GMRF(WithMethods):
 
     @property
     def plan(self) -> Plan:
+        """The plan of the precision."""
         return self.factor.plan
 
     @property
     def n(self) -> int:
+        """How many variables the field has."""
         return self.plan.n
 
     @property

@@ -49,6 +49,7 @@ class Weighted:
 
     @property
     def covariance(self) -> Float[np.ndarray, "p p"]:
+        """The posterior covariance matrix."""
         apart = self._values - self._weights @ self._values
         return (self._weights[:, None] * apart).T @ apart
 

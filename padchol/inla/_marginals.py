@@ -36,10 +36,12 @@ class Marginals:
 
     @property
     def mean(self) -> Float[np.ndarray, " m"]:
+        """Posterior means."""
         return self._weights @ self._mean
 
     @property
     def sd(self) -> Float[np.ndarray, " m"]:
+        """Posterior standard deviations."""
         return np.sqrt(self._weights @ (self._sd**2 + (self._mean - self.mean) ** 2))
 
     def quantile(self, q: Any, corrected: str | None = None) -> Float[np.ndarray, "*q m"]:

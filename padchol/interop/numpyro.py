@@ -64,6 +64,7 @@ class _Field(Distribution):
 
     @property
     def plan(self) -> Plan:
+        """The plan of the pattern."""
         return held_plan(self._traced, self._held)
 
     @property

@@ -41,6 +41,7 @@ class SparseOperator(lx.AbstractLinearOperator):
 
     @property
     def plan(self) -> Plan:
+        """The plan of the pattern."""
         return held_plan(self.traced, self.held)
 
     def mv(self, vector: Float[Array, " n"]) -> Float[Array, " n"]:

@@ -40,6 +40,7 @@ class Laplace(WithMethods):
 
     @property
     def design(self) -> Design:
+        """The design B of eta = B x, on its plan."""
         return self.problem.design
 
     @property

@@ -21,6 +21,7 @@ from padchol.numeric.solve import known_solution
 from padchol.numeric.values import multiply, poisoned
 
 LogLikelihood = Callable[[Float[Array, " m"]], Float[Array, " m"]]
+"""eta (m,) to the terms log p(y_i | eta_i) (m,)."""
 
 SUFFICIENT = 1e-4  # part of the predicted increase that a step must bring (Armijo 1966)
 HALVINGS = 40  # of a step before the search gives up

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from padchol.methods import WithMethods
 
 Terms = Callable[[Float[Array, " m"]], Float[Array, " m"]]
+"""eta (m,) to the terms log p(y_i | eta_i) (m,)."""
 
 
 class Likelihood(WithMethods):

@@ -44,6 +44,7 @@ class Stacked(Likelihood):
 
     @property
     def y(self) -> Array:
+        """The data of all parts, one after the other."""
         return jnp.concatenate([jnp.broadcast_to(each.y, (each.length,)) for each in self.parts])
 
     def __call__(self, eta: Float[Array, " m"]) -> Float[Array, " m"]:
@@ -85,6 +86,7 @@ class WithOffset(Likelihood):
 
     @property
     def y(self) -> Array:
+        """The data."""
         return self.likelihood.y
 
     def __call__(self, eta: Float[Array, " m"]) -> Float[Array, " m"]:

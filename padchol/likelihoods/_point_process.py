@@ -39,6 +39,7 @@ class Cox(Likelihood):
 
     @property
     def y(self) -> Array:
+        """The data: how many points each place has."""
         return self.points
 
     def __call__(self, eta: Float[Array, " m"]) -> Float[Array, " m"]:

@@ -45,6 +45,7 @@ class Truncated(Likelihood):
 
     @property
     def y(self) -> Array:
+        """The data: counts of 1 or more."""
         return self.counts.y
 
     def __call__(self, eta: Float[Array, " m"]) -> Float[Array, " m"]:

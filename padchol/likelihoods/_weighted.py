@@ -26,6 +26,7 @@ class Weighted(Likelihood):
 
     @property
     def y(self) -> Array:
+        """The data."""
         return self.likelihood.y
 
     def __call__(self, eta: Float[Array, " m"]) -> Float[Array, " m"]:

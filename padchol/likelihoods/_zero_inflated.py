@@ -59,6 +59,7 @@ class ZeroInflated(Likelihood):
 
     @property
     def y(self) -> Array:
+        """The data: counts."""
         return self.counts.y
 
     def __call__(self, eta: Float[Array, " m"]) -> Float[Array, " m"]:

@@ -109,6 +109,7 @@ class GeneralizedLinearMixedModel(WithMethods):
 
     @property
     def X(self) -> Float[np.ndarray, "n p"]:
+        """The design matrix of the fixed effects."""
         return self.Q @ self.U
 
     @property
@@ -156,6 +157,7 @@ class GeneralizedLinearMixedModel(WithMethods):
         return self.deviance_and_mode(parameters)[0]
 
     def deviance_and_mode(self, parameters: Any) -> tuple[Float[Array, ""], Float[Array, " q"]]:
+        """The deviance as `deviance` gives it, and the mode of the random effects there."""
         at, terms, fixed = self._approximation(parameters)
         if self.nagq == 1:
             return -2 * at.log_marginal, at.mode
@@ -209,6 +211,7 @@ class GeneralizedLinearMixedModel(WithMethods):
         return hold(whole.sampled(of_y, eta, *predictors)).arrays
 
     def response(self, arrays: Sequence[Array]) -> Array:
+        """The response among the arrays of a model."""
         return self.given(arrays).terms.whole().y
 
     @property
@@ -256,11 +259,13 @@ class GeneralizedLinearMixedModel(WithMethods):
         return np.asarray(scipy.linalg.block_diag(self.U, *(part.U for part in self.parts)))
 
     def to_user(self, x: np.ndarray) -> np.ndarray:
+        """From the parameters of the search to theta and coefficients in the user's units."""
         theta, rest = np.split(x, [self.effects.n_theta])
         rest: Any = scipy.linalg.solve_triangular(self.triangle(), rest, check_finite=False)
         return np.concatenate([basis.to_user(self.effects, self.bases, theta), rest])
 
     def to_standard(self, x: np.ndarray) -> np.ndarray:
+        """The inverse of `to_user`."""
         theta, rest = np.split(x, [self.effects.n_theta])
         theta = basis.to_standard(self.effects, self.bases, theta)
         return np.concatenate([theta, self.triangle() @ rest])

@@ -128,6 +128,7 @@ class LinearMixedModel(WithMethods):
 
     @property
     def p(self) -> int:
+        """How many fixed effects there are."""
         return len(self.names)
 
     @property

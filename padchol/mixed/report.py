@@ -40,6 +40,7 @@ class Fit(NamedTuple):
 
     @property
     def converged(self) -> bool:
+        """Whether a smaller deviance was looked for and not found."""
         return self.minimum.converged
 
     @property
@@ -94,10 +95,12 @@ class Fit(NamedTuple):
 
     @property
     def aic(self) -> float:
+        """Akaike's information criterion, deviance + 2 df."""
         return self.deviance + 2 * self.df
 
     @property
     def bic(self) -> float:
+        """Schwarz's information criterion, deviance + log(n) df."""
         return self.deviance + np.log(self.n) * self.df
 
     @property

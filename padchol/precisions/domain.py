@@ -22,9 +22,11 @@ class Interval(NamedTuple):
     reason: str = ""
 
     def holds(self, x: Any) -> Any:
+        """Whether x lies in it."""
         return ((x >= self.low) if self.closed else (x > self.low)) & (x < self.high)
 
     def said_of(self, name: str) -> str:
+        """In words, for messages about the parameter of that name."""
         if math.isinf(self.high):
             return f"{name} {'>=' if self.closed else '>'} {self.low:g}, finite{self.reason}"
         return f"{self.low:g} {'<=' if self.closed else '<'} {name} < {self.high:g}{self.reason}"

@@ -51,10 +51,12 @@ class Precision(WithMethods):
 
     @property
     def n(self) -> int:
+        """Order of the matrix."""
         return self.constraints.shape[1]
 
     @property
     def rank_deficiency(self) -> int:
+        """The dimension of its null space."""
         return self.constraints.shape[0]
 
     @property

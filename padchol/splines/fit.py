@@ -50,6 +50,7 @@ class AdditiveFit:
 
     @property
     def smooths(self) -> list[str]:
+        """The labels of the smooth terms."""
         return [term.label for term in self.model.terms]
 
     @property
@@ -80,6 +81,7 @@ class AdditiveFit:
 
     @property
     def edf_total(self) -> float:
+        """Effective degrees of freedom of all terms together."""
         return float(self._degrees.sum())
 
     @property
@@ -132,6 +134,7 @@ class AdditiveFit:
 
     @property
     def deviance_explained(self) -> float:
+        """The share of the null deviance that the model explains."""
         return 1 - self.deviance / self.null_deviance
 
     @property

@@ -147,6 +147,7 @@ class Observed(eqx.Module):
 
     @property
     def y(self) -> Array:
+        """The responses."""
         return jnp.asarray(self.data.y)
 
 

@@ -43,6 +43,7 @@ class Predictor(eqx.Module):
         return eqx.tree_at(lambda p: p.U, self, np.eye(len(self.U)))
 
     def to_user(self, c: np.ndarray) -> np.ndarray:
+        """From the coefficients of the search to those of the user's columns."""
         return scipy.linalg.solve_triangular(self.U, c, check_finite=False)
 
     def near(self, c: np.ndarray) -> np.ndarray:
@@ -69,6 +70,7 @@ class Part(NamedTuple):
 
     @property
     def standard_errors(self) -> np.ndarray:
+        """Of the estimates."""
         return np.sqrt(np.diagonal(self.covariance))
 
     def lines(self) -> list[str]:

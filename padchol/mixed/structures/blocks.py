@@ -22,6 +22,7 @@ class Cs(NamedTuple):
     f: Any
 
     def over(self, group: Levels, name: str) -> Levelled:
+        """The structure over the levels of the grouping factor of a term."""
         inner = Levels.of(self.f, name)
         if inner.labels.size < 2:
             raise ValueError(f"expected two levels or more of cs in {name}; got one")
@@ -38,6 +39,7 @@ class Matern(NamedTuple):
     nu: float = 1.5
 
     def over(self, group: Levels, name: str) -> Levelled:
+        """The structure over the levels of the grouping factor of a term."""
         if self.nu not in MATERN:
             raise ValueError(f"expected nu of matern among {tuple(MATERN)}; got {self.nu}")
         at = np.asarray(self.at, float)

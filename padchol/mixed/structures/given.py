@@ -24,6 +24,7 @@ class Known(NamedTuple):
     labels: Any
 
     def over(self, group: Levels, name: str) -> Levelled:
+        """The structure over the levels of the grouping factor of a term."""
         return _labelled(group, name, self.labels, self._structure(name))
 
     def _structure(self, name: str) -> Structure:
@@ -56,6 +57,7 @@ class Field(NamedTuple):
     first: Any
 
     def over(self, group: Levels, name: str) -> Levelled:
+        """The structure over the levels of the grouping factor of a term."""
         first = np.asarray(self.first, float)
         if first.shape != (len(self.names),) or len(self.labels) != self.plan.n:
             raise ValueError(

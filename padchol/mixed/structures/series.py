@@ -22,6 +22,7 @@ class Ar1(NamedTuple):
     t: Any
 
     def over(self, group: Levels, name: str) -> Levelled:
+        """The structure over the levels of the grouping factor of a term."""
         t = numbers(self.t, len(group), f"positions of ar1 in {name}")
         if not np.array_equal(t, np.round(t)):
             raise ValueError(
@@ -47,6 +48,7 @@ class Ou(NamedTuple):
     t: Any
 
     def over(self, group: Levels, name: str) -> Levelled:
+        """The structure over the levels of the grouping factor of a term."""
         t = numbers(self.t, len(group), f"positions of ou in {name}")
         at, code = np.unique(t, return_inverse=True)
         levels, plan, where = _chain(group, at, code)

@@ -50,6 +50,7 @@ class Prior(eqx.Module):
 
     @classmethod
     def of(cls, plan: Plan, starts: Sequence[int], structures: Sequence[Structure | None]) -> Prior:
+        """The prior on a plan whose rows begin, for each term, at `starts`."""
         rows, cols = np.asarray(plan.rows, np.int64), np.asarray(plan.cols, np.int64)
         base, keys = (rows == cols).astype(float), cols * plan.n + rows
         places, kept, at = [], [], []
@@ -66,6 +67,7 @@ class Prior(eqx.Module):
         return cls(base, tuple(places), tuple(kept), tuple(at), plan.n)
 
     def split(self, rho: Float[Array, " rho"]) -> list[Array]:
+        """The parameters of each structure."""
         sizes = [len(structure.names) for structure in self.structures]
         return jnp.split(rho, np.cumsum(sizes)[:-1]) if sizes else []
 

@@ -48,6 +48,7 @@ class Mesh:
 
     @property
     def n(self) -> int:
+        """How many nodes there are."""
         return self.nodes.shape[0]
 
     @property
