@@ -1,4 +1,4 @@
-"""Elimination tree, postorder and column counts, against elimination on a dense pattern."""
+"""Row 32: elimination tree, postorder and column counts, against elimination on a dense pattern."""
 
 import numpy as np
 import pytest

@@ -87,6 +87,7 @@ def test_a_batch_of_plans_has_no_facts_of_its_own(alike):
 
 
 def test_copies(alike, tmp_path):
+    """Row 33: copied, pickled or put on a device, a plan is the same plan."""
     (p, A), _ = alike
     for found in (copy.copy(p), copy.deepcopy(p), pickle.loads(pickle.dumps(p))):
         is_of(found, p, A, tmp_path)

@@ -1,4 +1,4 @@
-"""Levels of grouping factors: one code for each label, whatever its characters and type."""
+"""Row 41: levels of grouping factors, one code for each label, whatever its characters and type."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What an import may not do: touch a device, set a flag, pull in what is optional."""
+"""Row 35: what an import may not do: touch a device, set a flag, pull in what is optional."""
 
 import ast
 import subprocess

@@ -20,7 +20,8 @@ ALL = [name for name in support.MATRICES if name != "empty"]
 @pytest.mark.parametrize("merged", [False, True], ids=["each its own", "merged"])
 @pytest.mark.parametrize("name", ALL)
 def test_every_output(name, merged, precision):
-    """Rows 13 to 21: solves, log-determinant, selected inverse and variances are the dense ones."""
+    """Rows 13, 14, 15 and 21: solves, log-determinant, selected inverse and variances are those of
+    a dense matrix."""
     _, plan, a = support.case(name, merged, "gpu")
     support.check_against_dense(plan, a.astype(precision))
 
@@ -86,7 +87,7 @@ def test_second_derivatives(name):
 @pytest.mark.parametrize("merged", [False, True], ids=["each its own", "merged"])
 @pytest.mark.parametrize("name", ["disconnected", "band", "forest", "one"])
 def test_the_first_pivot_that_fails(name, merged):
-    """Rows 1 to 5: the same one that tiles name, with its value, for one failure and for two; all
+    """Rows 1 and 5: the same one that tiles name, with its value, for one failure and for two; all
     outputs are NaN."""
     A, plan, a = support.case(name, merged, "gpu")
     other = padchol.analyze(A, order=np.asarray(plan.perm), device="cpu")
@@ -111,7 +112,7 @@ def test_the_first_pivot_that_fails(name, merged):
 
 
 def test_some_members_of_a_batch_fail():
-    """Row 12: each names its own pivot, and the others are what they are alone."""
+    """Row 2: each names its own pivot, and the others are what they are alone."""
     _, plan, a = support.case("forest", device="gpu")
     on_diagonal = np.flatnonzero(plan.rows == plan.cols)
     values = np.stack([a] * 4)

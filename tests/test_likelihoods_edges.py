@@ -1,4 +1,4 @@
-"""The newer likelihoods at the edges of their support, and what they refuse."""
+"""Row 42: the newer likelihoods at the edges of their support, and what they refuse."""
 
 import jax
 import jax.numpy as jnp

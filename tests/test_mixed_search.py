@@ -1,4 +1,5 @@
-"""Fits of mixed models end at the minimum, whatever the units of the data, or say that they do not.
+"""Row 40: fits of mixed models end at the minimum, whatever the units of the data, or say that they
+do not.
 
 The right deviances are those of the same models with standardised covariates, of many starts, and
 of lme4 where its data are used.

@@ -132,5 +132,6 @@ def test_a_given_permutation_is_checked_and_copied():
     ],
 )
 def test_an_invalid_order_is_an_error(order, message):
+    """Row 29: it says which index is missing, or what was wrong with the array."""
     with pytest.raises(ValueError, match=message):
         padchol.analyze(sp.eye_array(3).tocsc(), order=order)

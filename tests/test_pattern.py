@@ -71,6 +71,7 @@ def A33_csc():
 
 
 def test_a_missing_diagonal_is_inserted_and_zero():
+    """Row 11: as structure, with the value zero."""
     A = sp.csc_array(np.array([[0.0, 2.0], [2.0, 3.0]]))
     assert A.nnz == 3
     same(canonical(A), np.ones((2, 2)))
@@ -78,12 +79,14 @@ def test_a_missing_diagonal_is_inserted_and_zero():
 
 
 def test_explicit_zeros_are_structure():
+    """Row 12: a stored zero is an entry like any other."""
     A = sp.coo_array(([1.0, 0.0, 0.0, 1.0], ([0, 0, 1, 1], [0, 1, 0, 1])), shape=(2, 2))
     same(canonical(A), np.ones((2, 2)))
     np.testing.assert_array_equal(values(canonical(A), A), [1, 0, 1])
 
 
 def test_the_arrays_handed_in_are_never_changed():
+    """Row 10: unsorted indices, in arrays that must not be written to."""
     B = mixed_up(sp.csc_array(A33), 5)
     rows, cols, data = B.row.copy(), B.col.copy(), B.data.copy()
     for array in (B.row, B.col, B.data):
@@ -129,6 +132,7 @@ def test_what_is_no_symmetric_pattern_is_named(A, error, message):
 
 
 def test_asymmetric_pattern_names_an_entry_and_the_way_out():
+    """Row 7: the error names one (i, j)."""
     with pytest.raises(ValueError, match=r"\(1, 0\) and none at \(0, 1\).*lower=True"):
         canonical(sp.tril(A33_csc()))
 

@@ -219,6 +219,7 @@ def test_stats_agree_with_the_layout(S):
 
 @pytest.mark.parametrize("n", [200_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 def test_a_path_of_many_nodes(n):
+    """Row 31: no recursion anywhere in the analysis."""
     k = np.arange(n - 1)
     plan = padchol.analyze((k + 1, k, n), order="natural", lower=True)
     assert plan.nnz_L == 2 * n - 1

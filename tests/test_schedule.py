@@ -1,4 +1,4 @@
-"""Stages and trips: every supernode in exactly one place, children before parents."""
+"""Row 32: stages and trips, every supernode in exactly one place, children before parents."""
 
 import numpy as np
 import pytest

@@ -454,6 +454,7 @@ def test_two_processes():
 
 @pytest.mark.slow
 def test_a_process_that_dies_is_an_error_and_no_hang():
+    """Row 44: the process that is left ends with an error, and prints no number."""
     (out, errors, status), (_, _, dead) = processes("die")
     assert dead == 3
     assert "logdet" in out

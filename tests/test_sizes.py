@@ -1,4 +1,5 @@
-"""Sizes are proved from counts before anything of that size is made; tables stay below L."""
+"""Rows 18 and 39: sizes are proved from counts before anything of that size is made, and tables
+stay below L."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plans on disk: what comes back is what was saved, or an error that says what is wrong."""
+"""Row 33: plans on disk. What comes back is what was saved, or an error that says what is wrong."""
 
 import io
 import json
@@ -39,6 +39,7 @@ def altered(path, change):
 @pytest.mark.parametrize("order", ["natural", "rcm", "mmd", "auto"])
 @pytest.mark.parametrize("S", [pytest.param(S, id=k) for k, S in oracle.EXAMPLES.items()])
 def test_the_plan_that_was_saved_comes_back(S, order, tmp_path):
+    """Row 33: an equal plan, with equal facts."""
     plan = padchol.analyze(oracle.spd(S), order=order)
     plan.save(tmp_path / "plan")  # exactly as named, no suffix added
     found = padchol.load(tmp_path / "plan")

@@ -1,4 +1,4 @@
-"""Supernodes: maximal runs and their rows against the dense oracle; relaxation by its contract."""
+"""Row 32: maximal runs and their rows against the dense oracle; relaxation by its contract."""
 
 from unittest import mock
 

@@ -1,4 +1,4 @@
-"""Index tables of plans: everything in one right place, in range, and within int32.
+"""Row 32: index tables of plans, everything in one right place, in range, and within int32.
 
 An *entry* of L or of an update is named by one number, row * n + column, both in the order in which
 supernodes count (row >= column); -1 stands for padding.
@@ -182,11 +182,13 @@ def test_writer_packs_what_it_proved():
 
 @pytest.mark.parametrize("entries", [[-1], [0, 5], [2**33]])
 def test_an_entry_out_of_range_never_reaches_a_table(entries):
+    """Row 19: proved when the plan is built."""
     with pytest.raises(AssertionError, match=r"table rows: expected entries in \[0, 4\]"):
         Writer().add([entries], 0, 4, "rows")
 
 
 def test_the_largest_index_and_the_first_beyond_it():
+    """Row 18: proved on exact integers, before the cast."""
     fits_int32(INT32_MAX, "an index")
     with pytest.raises(OverflowError, match="an index needs indices up to 2,147,483,648"):
         fits_int32(INT32_MAX + 1, "an index")

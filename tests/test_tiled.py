@@ -96,7 +96,7 @@ def test_a_batch_of_all_routines():
 
 @pytest.mark.parametrize("order", ["natural", "auto"])
 def test_a_failed_pivot_stays_where_it_is(order):
-    """Row 12: other fronts keep what they are, so that `info` names the first pivot that fails."""
+    """Row 1: other fronts keep what they are, so that `info` names the first pivot that fails."""
     A = sp.block_diag([support.grid(5, 5) for _ in range(3)], format="csc")
     plan = padchol.analyze(A, order=order)
     a = plan.values(A)
@@ -123,7 +123,7 @@ def test_values_closed_over():
 
 @pytest.mark.slow  # with XLA's usual flags: others compile a scatter as well
 def test_xla_compiles_one_function():
-    """The mark is understood: what cannot be in such a function is refused."""
+    """Row 45: the mark is understood, and what cannot be in such a function is refused."""
 
     def scatter(x):
         return x.at[jnp.array([1, 2])].add(x[:2], mode="drop")
