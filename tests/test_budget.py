@@ -1,4 +1,4 @@
-"""Counted things stay within what they were when `budget.json` was written (tests/counted.py)."""
+"""Counted things stay within what they were when `budget.json` was written (helpers/counted.py)."""
 
 import json
 

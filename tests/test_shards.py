@@ -427,7 +427,7 @@ def processes(*more):
     with socket.socket() as s:
         s.bind(("localhost", 0))
         port = s.getsockname()[1]
-    here = str(Path(__file__).parent)
+    here = str(Path(__file__).parent / "helpers")
     started = [
         subprocess.Popen(
             [sys.executable, "-c", PROCESS, str(port), str(k), here, *more],

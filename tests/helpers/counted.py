@@ -1,6 +1,6 @@
 """Counted facts of a plan and its compiled programs: what may not grow unnoticed. No tests here.
 
-`python tests/counted.py` prints the table of `tests/budget.json` anew.
+`python tests/helpers/counted.py` prints the table of `tests/helpers/budget.json` anew.
 """
 
 from __future__ import annotations
