@@ -4,14 +4,16 @@ padchol never sets a JAX flag; here it is set around each test and taken back af
 programs are dropped every so often: the suite's are several gigabytes together.
 
 Most of the suite's time is compilation of small programs that run once. LLVM's optimiser and the
-dearest passes of XLA are left out of the quick tests, unless XLA_FLAGS says otherwise; the slow
-ones have them.
+dearest passes of XLA are left out, unless XLA_FLAGS says otherwise, which halves it. Tests of what
+the compiler makes of a program are marked `optimised`, and run alone, by `pytest -m optimised`,
+without these flags.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
+import re
 
 import jax
 import numpy as np
@@ -33,7 +35,7 @@ _count = itertools.count(1)
 
 def pytest_configure(config):
     """Before JAX reads the flags, which it does when it compiles for the first time."""
-    if config.option.markexpr == "not slow":
+    if not re.search(r"(?<!not )\boptimised\b", config.option.markexpr):
         os.environ.setdefault("XLA_FLAGS", UNOPTIMISED)
 
 

@@ -107,6 +107,7 @@ def ahead(name, *arguments):
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
+@pytest.mark.optimised
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_compiled_ahead_of_time(name):
@@ -119,6 +120,7 @@ def test_compiled_ahead_of_time(name):
     assert found["compile_s"] > 0
 
 
+@pytest.mark.optimised
 @pytest.mark.slow
 def test_shards_compile_ahead_of_time():
     """For the four chips of a v5e 2x2."""
@@ -127,6 +129,7 @@ def test_shards_compile_ahead_of_time():
     assert four["temporary_bytes"] < one["temporary_bytes"]
 
 
+@pytest.mark.optimised
 @pytest.mark.slow
 def test_few_kernels_are_launched():
     """On an H100, in one factorisation."""
@@ -136,6 +139,7 @@ def test_few_kernels_are_launched():
         assert 0 < one["kernels"] <= kernels, name
 
 
+@pytest.mark.optimised
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_every_routine_compiles_ahead_of_time(name):

@@ -83,7 +83,8 @@ def log_determinant_and_gradient(plan, a):
     return jax.value_and_grad(lambda a: padchol.cholesky(plan, a).logdet())(a)
 
 
-@pytest.mark.slow  # with the flags that users compile with
+@pytest.mark.optimised
+@pytest.mark.slow
 @pytest.mark.parametrize("f", [factorise.factorise, log_determinant_and_gradient])
 def test_no_copy_of_a_buffer(f):
     """Row 34: inside the loops of the compiled factorisation, and of the selected inverse, nothing

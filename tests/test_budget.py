@@ -17,6 +17,7 @@ def test_plans_ask_for_no_more(name):
     check(name, counted.of_plan(counted.plan_of(name)) | levels, SLACK)
 
 
+@pytest.mark.optimised
 @pytest.mark.slow
 @pytest.mark.parametrize("name", counted.COMPILED)
 def test_programs_are_no_larger(name):

@@ -87,6 +87,7 @@ class Poison:
 
 
 @support.both_engines
+@pytest.mark.optimised  # bit for bit: other flags fuse the two programs differently
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["disconnected", "grid2"])
 def test_padding_never_leaks(name, device, monkeypatch):

@@ -121,7 +121,8 @@ def test_values_closed_over():
     np.testing.assert_allclose(jax.jit(lambda: F.solve(b))(), F.solve(b), rtol=1e-14)
 
 
-@pytest.mark.slow  # with XLA's usual flags: others compile a scatter as well
+@pytest.mark.optimised  # other flags compile a scatter as well
+@pytest.mark.slow
 def test_xla_compiles_one_function():
     """Row 45: the mark is understood, and what cannot be in such a function is refused."""
 

@@ -18,11 +18,12 @@ from padchol.mixed.report import Fit
 
 if TYPE_CHECKING:
     from padchol.mixed.lmm import LinearMixedModel
+    from padchol.mixed.profile import Solution
 
 # r^2 is a difference, and has lost nine of sixteen digits where sigma is this part of the deviation
 # of y. Measured for n = 300: the deviance is off by 1e-5 at 1e-4, by 1e-4 at 1e-5.
 EXHAUSTED = 3e-5
-# Flops of a factorisation from which a program of the deviance alone, 1 s to compile, is
+# Flops of a factorisation from which a program without the gradient, 1 s to compile, is
 # worth its while: InstEval has 2e8, its deviance takes 65 ms, and with the gradient 160 ms.
 LARGE = 2e7
 SIZES = (0.0, 0.25, 4.0)  # multiples of a term's T that are tried from the end of a search
@@ -33,26 +34,33 @@ def fit(model: LinearMixedModel, start: Any, **options: Any) -> Fit:
     from padchol.mixed.lmm import evaluated
 
     inside, first = model.standard(), model.first
+    large = model.plan.stats["flops"] > LARGE
     if start is not None:
         start = np.asarray(model.effects.check(start))
         first = basis.to_standard(model.effects, model.bases, start)
+
+    def value_and_grad(x: Any) -> tuple[Any, Any]:
+        (value, _), gradient = evaluated(inside, jnp.asarray(x))
+        return value, gradient
+
     found = minimise(
-        inside.value_and_grad, first, model.effects.on_diagonal,
+        value_and_grad, first, model.effects.on_diagonal,
         others=lambda x: basis.neighbours(model.effects, x, SIZES),
-        value_alone=(lambda x: _value(inside, x)) if model.plan.stats["flops"] > LARGE else None,
+        value_alone=(lambda x: _solution(inside, x).deviance) if large else None,
         **options,
     )  # fmt: skip
-    found = settled(model.effects, found, inside.value_and_grad)
+    found = settled(model.effects, found, value_and_grad)
     theta = basis.to_user(model.effects, model.bases, found.x)
-    (_, at), _ = evaluated(model.without_data(), jnp.asarray(theta))
+    ending = model.without_data(), jnp.asarray(theta)
+    at = _solution(*ending) if large else evaluated(*ending)[0][1]
     if not at.sigma > EXHAUSTED * model.unit:
         found = found._replace(converged=False, message=_exhausted(float(at.sigma)))
     return _report(model, found, theta, jax.tree.map(np.asarray, at))
 
 
 @eqx.filter_jit
-def _value(model: LinearMixedModel, theta: Array) -> Array:
-    return model.deviance(theta)
+def _solution(model: LinearMixedModel, theta: Array) -> Solution:
+    return model.solution(theta)
 
 
 def refits(model: LinearMixedModel, fit: Fit, responses: Float[Array, "refits n"]) -> Refits:

@@ -112,13 +112,23 @@ class Shape(NamedTuple):
         H = hessian(objective, at)
         if np.isfinite(H).all():
             scale, values, vectors = standardised(H)
-            slope = vectors.T @ (at.gradient / scale)
-            left = float(np.sum(slope**2 / np.maximum(np.abs(values), FLAT)) / 2)
+            shape = Shape(at.x, H, scale, values, vectors, np.inf).moved(at)
         else:
-            scale = values = np.ones(at.x.size)
-            vectors, left = np.eye(at.x.size), np.inf
-        objective.shape = Shape(at.x, H, scale, values, vectors, left)
-        return objective.shape
+            ones = np.ones(at.x.size)
+            shape = Shape(at.x, H, ones, ones, np.eye(at.x.size), np.inf)
+        objective.shape = shape
+        return shape
+
+    def moved(self, to: Point) -> Shape:
+        """The same Hessian at another point."""
+        slope = self.vectors.T @ (to.gradient / self.scale)
+        left = float(np.sum(slope**2 / np.maximum(np.abs(self.values), FLAT)) / 2)
+        return self._replace(x=to.x, left=left)
+
+    def newton_step(self, gradient: np.ndarray) -> np.ndarray:
+        """-H^-1 g, for a Hessian without negative curvature."""
+        slope = self.vectors.T @ (gradient / self.scale)
+        return -(self.vectors @ (slope / np.maximum(self.values, FLAT))) / self.scale
 
     def inverse(self) -> np.ndarray:
         """Of C with its eigenvalues made positive: where BFGS begins."""

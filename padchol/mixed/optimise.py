@@ -5,9 +5,11 @@ it is smooth, and even in the sign of each column: a standard deviation of zero 
 point like any other, a minimum or a saddle.
 
 The search is the BFGS method (Nocedal & Wright 2006, Numerical Optimization, section 6.1), begun
-with the Hessian at its start, and Newton's method in trust regions (their section 4.3) from where
-that stops, both of SciPy. Hessians are differences of gradients. The best point seen is kept
-whatever happens; a value that is not a number ends BFGS and shortens the steps of Newton's method.
+with the Hessian at its start; then Newton steps with the Hessian where that stops, which is needed
+to judge the end; and where they do not reach it, Newton's method in trust regions (their section
+4.3). BFGS and trust regions are SciPy's, Hessians differences of gradients. The best point seen is
+kept whatever happens; a value that is not a number ends BFGS and shortens the steps of Newton's
+method.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from padchol.mixed.objective import NotFinite, Objective, Shape, hessian
 NEAR, AWAY = 1e-3, (0.03, 0.3, 3.0)  # standard deviations taken for zero; those tried instead
 SADDLE = 1e-3  # negative curvature, relative to its neighbours', that is not rounding
 ROUNDS = 12  # of a search that finds a smaller deviance when it looks around
+ROUGH = 3e-2  # slope in standard units at which BFGS leaves the rest to Newton steps
 NEWTON_STEPS = 25  # at most, between two looks around
 
 
@@ -89,17 +92,30 @@ def minimise(
 
 
 def _descend(objective: Objective, max_steps: int) -> None:
-    """BFGS, and Newton's method from where it stops."""
+    """BFGS, Newton steps with one Hessian, and Newton's method from where they stop."""
     shape = Shape.at(objective)
     if shape.left > objective.aim:
         function = objective.scaled(shape.x, shape.scale, throw=True)
         options = {
-            "gtol": 1e-5, "hess_inv0": shape.inverse(), "maxiter": max_steps - objective.steps
+            "gtol": ROUGH, "hess_inv0": shape.inverse(), "maxiter": max_steps - objective.steps
         }  # fmt: skip
         _run(objective, function, len(shape.x), method="BFGS", options=options)
-        shape = Shape.at(objective)
+        shape = _polished(objective, Shape.at(objective))
     if shape.left > objective.aim and objective.steps < max_steps:
         _newton(objective, shape, min(NEWTON_STEPS, max_steps - objective.steps))
+
+
+def _polished(objective: Objective, shape: Shape) -> Shape:
+    """Newton steps with the Hessian as it is, while each leaves less than a tenth to be gained."""
+    while shape.values.min() > 0 and objective.aim < shape.left < np.inf:
+        before = objective.best
+        objective(before.x + shape.newton_step(before.gradient))
+        objective.steps += 1
+        moved = shape.moved(objective.best)
+        if moved.left > shape.left / 10:
+            break
+        objective.shape = shape = moved
+    return shape
 
 
 def _newton(objective: Objective, shape: Shape, steps: int) -> None:
