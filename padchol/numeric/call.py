@@ -28,6 +28,7 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from padchol.numeric import interpreted
 from padchol.numeric.devices import alike, knows_devices, lowering, results
 from padchol.numeric.shards import kept_apart, on_shards
 from padchol.plan import Plan
@@ -153,6 +154,13 @@ def _one_by_one(f: Callable, mask: Sequence[bool], *arrays):
     return lax.map(member, [x for x, own in zip(arrays, mask, strict=True) if own])
 
 
+def _on_cpu(*operands, what: Call):
+    plan, _ = what.split(operands)
+    if not plan.layout.in_levels:
+        interpreted.warn_once()
+    return _compute(*operands, what=what)
+
+
 def _elsewhere(*operands, what: Call):
     plan, _ = what.split(operands)
     if not plan.layout.in_levels:
@@ -222,7 +230,7 @@ def _lowering(compute: Callable) -> Callable:
 
 
 mlir.register_lowering(call_p, _lowering(_elsewhere))
-mlir.register_lowering(call_p, _lowering(_compute), platform="cpu")
+mlir.register_lowering(call_p, _lowering(_on_cpu), platform="cpu")
 
 
 # ---- derivatives ------------------------------------------------------------------------------

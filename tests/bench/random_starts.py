@@ -83,9 +83,9 @@ def main(folder: Path) -> None:
         assert fit.converged or fit.message, "a failure without a word"
         assert np.isfinite(fit.loglik) or not fit.converged, "NaN"
         if not fit.converged or not abs(gap) <= 1e-3:
-            print(seed, family, terms, f"{fit.loglik:.6f} - {other} = {gap:.2g}, theirs ended", code)
-            print("   ", "converged" if fit.converged else "not converged:", fit.message, flush=True)
-    print(f"{equal} equal, {better} better, {worse} worse, {not_converged} say they did not converge")
+            print(seed, family, terms, f"{fit.loglik:.6f} - {other} = {gap:.2g}, theirs", code)
+            print("   ", "converged" if fit.converged else "not converged:", fit.message)
+    print(f"{equal} equal, {better} better, {worse} worse, {not_converged} not converged, and said")
 
 
 if __name__ == "__main__":
