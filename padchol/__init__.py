@@ -10,15 +10,32 @@ on one front, handed to one of two sweeps over the elimination tree; see `padcho
 Importing padchol touches no device and changes no JAX configuration.
 """
 
-from padchol import assembly, gmrf, inla, interop, laplace, likelihoods, mixed, precisions, splines
-from padchol.analysis import analyze
-from padchol.direct import logdet, solve
-from padchol.errors import NotPositiveDefiniteError, PlanFileError
-from padchol.factor import Factor, cholesky
-from padchol.numeric.values import structured_copy
-from padchol.plan import Plan
-from padchol.storage import load
-from padchol.symbolic.costs import CostModel
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from padchol import (
+        assembly,
+        gmrf,
+        inla,
+        interop,
+        laplace,
+        likelihoods,
+        mixed,
+        precisions,
+        splines,
+    )
+    from padchol.analysis import analyze
+    from padchol.direct import logdet, solve
+    from padchol.errors import NotPositiveDefiniteError, PlanFileError
+    from padchol.factor import Factor, cholesky
+    from padchol.numeric.values import structured_copy
+    from padchol.plan import Plan
+    from padchol.storage import load
+    from padchol.symbolic.costs import CostModel
 
 __version__ = "0.1.0"
 
@@ -44,3 +61,33 @@ __all__ = [
     "splines",
     "structured_copy",
 ]
+
+# Where each name stands that is not a module. All are imported when they are first asked for (PEP
+# 562): SciPy's modules, which they need, take longer than JAX's.
+_HOME = {
+    "CostModel": "symbolic.costs",
+    "Factor": "factor",
+    "NotPositiveDefiniteError": "errors",
+    "Plan": "plan",
+    "PlanFileError": "errors",
+    "analyze": "analysis",
+    "cholesky": "factor",
+    "load": "storage",
+    "logdet": "direct",
+    "solve": "direct",
+    "structured_copy": "numeric.values",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+    if importlib.util.find_spec(f"{__name__}.{name}") is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -321,3 +321,12 @@ def test_fit_prints_a_model_that_analyze_takes(device, capsys):
     assert "Typical error" in summary
     costs = eval(model, {"CostModel": CostModel})
     assert padchol.analyze(grid(6, 6), costs=costs).n == 36
+
+
+def test_the_version(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert (
+        f"padchol {padchol.__version__} (jax {jax.__version__}, jaxlib" in capsys.readouterr().out
+    )

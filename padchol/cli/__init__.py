@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import platform
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 
+import padchol
 from padchol.cli._errors import InputError, missing_package
 
 COMMANDS = {
@@ -48,11 +51,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 2
 
 
+def _versions() -> str:
+    """What a report of a defect should say."""
+    needed = ", ".join(f"{name} {version(name)}" for name in ("jax", "jaxlib", "numpy", "scipy"))
+    return f"padchol {padchol.__version__} ({needed}, Python {platform.python_version()})"
+
+
 def _parser(name: str, command) -> argparse.ArgumentParser:
     """All commands by name; the arguments of the one that was asked for."""
     parser = argparse.ArgumentParser(
         prog="python -m padchol", description="Sparse Cholesky in pure JAX."
     )
+    parser.add_argument("--version", action="version", version=_versions())
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for each, text in COMMANDS.items():
         subparser = commands.add_parser(each, help=text, description=text)

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
+import jaxlib.version
 import numpy as np
 
 from padchol.numeric.verbs.loops import get, loop, one_function, put
@@ -31,7 +32,7 @@ MESSAGE = (
 @functools.cache
 def warn_once() -> None:
     """Warn where the loops of this process are not compiled."""
-    version = jax.lib.__version__
+    version = jaxlib.version.__version__
     if tuple(map(int, version.split(".")[:2])) > KNOWN and interpreted():
         warnings.warn(MESSAGE.format(version=version), stacklevel=2)
 
