@@ -82,7 +82,8 @@ def analyze(
     >>> plan.n, plan.nnz, plan.nnz_L
     (3, 5, 5)
     >>> plan.values(A)
-    array([ 2., -1.,  2., -1.,  2.]    """
+    array([ 2., -1.,  2., -1.,  2.])
+    """
     pattern = patterns.canonical(A, lower=lower)
     if device not in ("auto", "cpu", "gpu", "tpu"):
         raise ValueError(f"expected device to be 'auto', 'cpu', 'gpu' or 'tpu'; got {device!r}")

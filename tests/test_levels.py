@@ -76,7 +76,7 @@ def test_gradients(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["path", "arrow_last"])
+@pytest.mark.parametrize("name", [pytest.param("path", marks=pytest.mark.release), "arrow_last"])
 def test_second_derivatives(name):
     """Row 23: in all modes, twice."""
     _, plan, a = support.case(name, device="gpu")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from padchol import likelihoods, mixed
-from padchol.mixed import lmm
+from padchol.mixed import linear_estimates, lmm
 from padchol.mixed.formula import split
 from padchol.mixed.optimise import minimise
 
@@ -94,6 +94,7 @@ def test_published_deviances(name, formula, reml, deviance):
     assert ("singular fit" in str(fit)) == (name == "Dyestuff2")
 
 
+@pytest.mark.optimised  # two hundred million operations an evaluation
 @pytest.mark.slow
 def test_insteval():
     """73,421 ratings of 1,128 lecturers in 14 departments by 2,972 students."""
@@ -170,7 +171,9 @@ def test_deviance_and_gradient():
 def test_second_derivatives_by_reml():
     model = mixed.LinearMixedModel(Y, X, RANDOM, reml=True)
     hessian = jax.jit(jax.hessian(lambda t: dense_deviance(t, True)))
-    np.testing.assert_allclose(lmm._hessian(model, THETA), hessian(THETA), rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(
+        linear_estimates._hessian(model, THETA), hessian(THETA), rtol=1e-8, atol=1e-9
+    )
     inside = np.array([0.7, 0.0, 0.7, 0.3])
     np.testing.assert_allclose(
         model.theta_covariance(inside), 2 * np.linalg.inv(hessian(inside)), rtol=1e-7
