@@ -111,6 +111,10 @@ def test_arguments_that_are_refused():
         mixed.linear("y ~ x + (1 | g)", DATA, weights="w")
     with pytest.raises(ValueError, match=r"expected offset a column's name, or a number for each"):
         mixed.linear("y ~ x + (1 | g)", DATA, offset=np.ones(3))
+    with pytest.raises(ValueError, match=r"a number for each of the 60 rows .* float: 'u'"):
+        mixed.linear("y ~ x + (1 | g)", DATA, offset=list(DATA["a"]))
+    with pytest.raises(ValueError, match="weights with the index of the data"):
+        mixed.linear("y ~ x + (1 | g)", DATA, weights=DATA["x"].sort_values())
     with pytest.raises(ValueError, match=r"that are positive and finite; got 0\.0 in row 0"):
         mixed.linear("y ~ x + (1 | g)", DATA, weights=np.zeros(len(DATA)))
     with pytest.raises(ValueError, match="a response without trials in a linear model"):

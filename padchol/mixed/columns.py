@@ -124,6 +124,31 @@ def numbers_of(data: Any, name: str) -> np.ndarray:
     return _finite(Matrix(np.asarray(column, float)[:, None], (name,)), data).values[:, 0]
 
 
+def given_numbers(values: Any, what: str, data: Any) -> np.ndarray:
+    """An argument that has a number for each row of the data (n,).
+
+    Raises `ValueError` for anything else, and for a Series that counts its rows otherwise than the
+    data do: whether its order or its index is meant, it does not say.
+    """
+    import pandas
+
+    if isinstance(values, pandas.Series) and not values.index.equals(data.index):
+        raise ValueError(
+            f"expected {what} with the index of the data; got a Series with another one. "
+            "to_numpy() takes its values in their order, a column of the data by their index"
+        )
+    expected = (
+        f"expected {what} a column's name, or a number for each of the {len(data)} rows of the data"
+    )
+    try:
+        found = np.asarray(values, float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{expected}; {error}") from None
+    if found.shape != (len(data),):
+        raise ValueError(f"{expected}; got shape {found.shape}")
+    return found
+
+
 def design(text: str, data: Any) -> Matrix:
     """The matrix of one side of a formula. Raises `ValueError` for values that are not finite, for
     what cannot be evaluated, and for a term that would leave no column."""

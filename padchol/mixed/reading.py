@@ -190,14 +190,8 @@ def with_given(data: Any, **given: Any) -> tuple[Any, dict[str, str]]:
         if isinstance(each, str):
             names[what] = each
             continue
-        values = np.asarray(each, float)
-        if values.shape != (len(data),):
-            raise ValueError(
-                f"expected {what} a column's name, or a number for each of the {len(data)} rows of "
-                f"the data; got shape {values.shape}"
-            )
         names[what] = GIVEN.format(what)
-        added[names[what]] = values
+        added[names[what]] = read.given_numbers(each, what, data)
     return data.assign(**added) if added else data, names
 
 

@@ -27,12 +27,7 @@ def used_rows(
     for what, given in (("weights", weights), ("offset", offset)):
         name = given if isinstance(given, str) else f"({what})"
         if given is not None and not isinstance(given, str):
-            given = np.asarray(given, float)
-            if given.shape != (len(data),):
-                raise ValueError(
-                    f"expected {what} of shape ({len(data)},) or a column's name; got {given.shape}"
-                )
-            data[name] = given
+            data[name] = read.given_numbers(given, what, data)
         extra[what] = None if given is None else name
     response = response_column(parts.left)
     needed = {*columns, *filter(None, extra.values())} | ({response} if response else set())
