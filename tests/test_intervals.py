@@ -125,6 +125,11 @@ def test_hypotheses_with_several_rows():
     np.testing.assert_allclose(found[:4], expected, rtol=1e-5)
     one = fit.hypothesis([0, 0, 0, 1], 0.158031746032)
     assert one.F < 1e-12
+    assert fit.hypothesis("temp", 0.158031746032).F == one.F
+    by_name = fit.hypothesis(["recipe[T.B]", "recipe[T.C]"])
+    np.testing.assert_allclose(by_name[:4], expected, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"fixed effects, .*'temp'\); got \['tem'\]"):
+        fit.hypothesis("tem")
     for bad, match in [(np.ones(3), "shape"), (np.zeros(4), "rank 0")]:
         with pytest.raises(ValueError, match=match):
             fit.hypothesis(bad)

@@ -162,14 +162,25 @@ class Fit(NamedTuple):
     def hypothesis(self, L: Any, r: Any = 0.0) -> Hypothesis:
         """The test of L beta = r, L (p,) or (rows, p), with Satterthwaite's degrees of freedom.
 
-        Of linear models; see `padchol.mixed.satterthwaite`. Raises `TypeError` for others.
+        L may be the name of a fixed effect, or a list of names: all of them are r. Of linear
+        models; see `padchol.mixed.satterthwaite`. Raises `TypeError` for others.
         """
         if self.sigma is None:
             raise TypeError(
                 "expected a linear model for Satterthwaite's degrees of freedom; got a generalised "
                 "one, whose tests are those of large samples: anova, or z in the summary"
             )
-        return Satterthwaite(self).test(L, r)
+        return Satterthwaite(self).test(self._rows_of(L), r)
+
+    def _rows_of(self, L: Any) -> Any:
+        """L, or of names the rows that pick these fixed effects."""
+        names = [L] if isinstance(L, str) else L
+        if not (isinstance(names, list | tuple) and any(isinstance(n, str) for n in names)):
+            return L
+        unknown = [name for name in names if name not in self.names]
+        if unknown:
+            raise ValueError(f"expected names of fixed effects, {self.names}; got {unknown}")
+        return np.eye(len(self.names))[[self.names.index(name) for name in names]]
 
     def by_maximum_likelihood(self) -> Fit:
         """The fit, or where it was by REML that of its model by maximum likelihood."""
