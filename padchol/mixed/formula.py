@@ -143,7 +143,7 @@ def _response(
     if not labels:
         raise ValueError(
             f"expected numbers in the response {name!r}; got labels such as {column.iloc[0]!r}. A "
-            "response of two labels is for padchol.mixed.generalized with likelihoods.binomial"
+            "response of two labels is for padchol.mixed.generalized and the family binomial"
         )
     y, (failure, success) = read.two_levels(column, name)
     return y, [f"response {name}: {success!r} is success (1), {failure!r} is not (0)"]

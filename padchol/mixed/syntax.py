@@ -81,6 +81,10 @@ def split(formula: str) -> Parts:
 
 def one_sided(formula: str, what: str) -> str:
     """The right side of '~ x' or 'x', without random effects."""
+    if not isinstance(formula, str):
+        raise TypeError(
+            f"expected a formula '~ x' as text for {what}; got {type(formula).__name__}"
+        )
     right = formula.strip().removeprefix("~").strip()
     if not right or has_bar(right) or "~" in right:
         raise ValueError(f"expected a formula '~ x' of fixed effects for {what}; got {formula!r}")
