@@ -214,6 +214,7 @@ def test_formulas_are_taken_apart():
         ("y ~ s(x) + s(x)", "once"),
         ("y ~ s(x, bs='cp', ends=3)", "ends="),
         ("y ~ s(x", "parentheses"),
+        ("y ~ s(x) + (1 | f)", r"s\(g, bs='re'\).*got '\(1 \| f\)'"),
     ],
 )
 def test_formulas_that_cannot_be_read_say_why(formula, message):
@@ -242,8 +243,10 @@ def test_bad_arguments_say_what_was_expected():
     data = frame()
     with pytest.raises(TypeError, match="expected a family"):
         splines.additive("y ~ s(x)", data, "poisson")
-    with pytest.raises(ValueError, match="weights of shape"):
+    with pytest.raises(ValueError, match=r"weights a column.s name, .* got shape \(3,\)"):
         splines.additive("y ~ s(x)", data, weights=np.ones(3))
+    with pytest.raises(ValueError, match=r"family binomial and no columns; got poisson and \(\)"):
+        splines.additive("count | y ~ s(x)", data, likelihoods.poisson)
     with pytest.raises(ValueError, match="weights >= 0"):
         splines.additive("y ~ s(x)", data, weights=-np.ones(len(data)))
     model = splines.additive("y ~ s(x)", data)
@@ -252,6 +255,20 @@ def test_bad_arguments_say_what_was_expected():
     missing = data.assign(x=data.x.where(data.x > 0.1))
     notes = splines.additive("y ~ s(x)", missing).notes
     assert "left out" in notes[0]
+
+
+def test_trials_stand_in_the_formula_or_in_a_column():
+    data = frame().assign(n=lambda d: d["count"] + 2, failures=2)
+    models = [
+        splines.additive(f"{left} ~ s(x)", data, likelihoods.binomial, *columns)
+        for left, columns in (
+            ("count", ("n",)), ("count | n", ()), ("cbind(count, failures)", ()),
+            ("cbind(count, n - count)", ()),
+        )
+    ]  # fmt: skip
+    for model in models:
+        np.testing.assert_array_equal(model.observed.columns[0], data["n"])
+        np.testing.assert_array_equal(model.observed.y, data["count"])
 
 
 # ---- fits -------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ def split(formula: str) -> Parts:
         raise ValueError(
             f"expected terms after the ~ of {formula!r}; an intercept alone is written 'y ~ 1'"
         )
-    left, trials = _response(left)
+    left, trials = response_parts(left)
     _refuse(left, right)
     fixed, bars, offsets, structured = "", [], [], []
     for sign, piece in _flattened(right, formula):
@@ -133,7 +133,7 @@ def _refuse(left: str, right: str) -> None:
         raise ValueError(f"expected arithmetic of the response inside I(...); got {left!r}")
 
 
-def _response(left: str) -> tuple[str, tuple[str, ...]]:
+def response_parts(left: str) -> tuple[str, tuple[str, ...]]:
     """The response, and what adds up to the number of trials where the left side says so."""
     bars = [m.at for m in marks(left, left) if m.character == "|" and not m.code]
     if bars:

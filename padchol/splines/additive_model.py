@@ -20,7 +20,7 @@ from padchol.search import least
 from padchol.splines.families import Family, family_of
 from padchol.splines.fit import AdditiveFit
 from padchol.splines.formula import split
-from padchol.splines.frame import response_of, used_rows
+from padchol.splines.frame import columns_of, response_of, used_rows
 from padchol.splines.model import restricted
 from padchol.splines.parametric import Parametric
 from padchol.splines.restricted import Data, Estimate, Restricted, climb
@@ -48,7 +48,8 @@ def additive(
     `padchol.likelihoods`, called with the response and the named columns of the data:
     `additive("hits ~ s(x)", data, likelihoods.binomial, "trials")`. Parameters that a family has of
     its own (dispersion of gaussian and gamma, size of negative_binomial, precision of beta, ...)
-    are estimated. A response of two labels becomes 0 and 1 for a binomial.
+    are estimated. A response of two labels becomes 0 and 1 for a binomial, whose trials may also
+    stand in the formula, `hits | trials ~ s(x)`.
 
     weights: a column or an array (m,). They divide the dispersion where there is one, and otherwise
     multiply the terms of the log likelihood. offset: a column or an array, beside those in the
@@ -90,7 +91,7 @@ class AdditiveModel:
         w, self.outer_offset = extra
         if not (w >= 0).all():
             raise ValueError(f"expected weights >= 0; got {w[~(w >= 0)][0]}")
-        others = tuple(jnp.asarray(read.numbers_of(used, name)) for name in columns)
+        others = tuple(map(jnp.asarray, columns_of(parts, used, family, columns)))
         total = self.offset_of(used) + self.outer_offset
         self.observed = Data(jnp.asarray(y), jnp.asarray(w), jnp.asarray(total), others)
         X = self.parametric

@@ -7,6 +7,7 @@
     te(x1, x2)      a smooth of both, with a penalty along each (tensor product)
     ti(x1, x2)      the same without main effects, to stand beside s(x1) + s(x2)
     offset(x)       a column added to the predictor
+    s | n ~         successes in n trials, or cbind(s, f): successes and failures
     s(x, bs="cp", ends=(0, 24))  a cyclic smooth whose circle closes there, not at the data's ends
     `my x`          a name that is no plain word
 
@@ -23,7 +24,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from padchol.mixed.scanner import marks
+from padchol.mixed.scanner import has_bar, marks
+from padchol.mixed.syntax import response_parts
 
 BASES = ("ps", "cp", "cr", "re")
 KINDS = ("s", "te", "ti")
@@ -55,6 +57,7 @@ class Parts(NamedTuple):
     fixed: str
     offsets: tuple[str, ...]
     smooths: tuple[Call, ...]
+    trials: tuple[str, ...] = ()  # what adds up to the number of trials
 
 
 def split(formula: str) -> Parts:
@@ -64,11 +67,17 @@ def split(formula: str) -> Parts:
     outside = [m.at for m in marks(formula, formula) if m.character == "~" and m.depth == 0]
     if len(outside) != 1 or not formula[: outside[0]].strip():
         raise ValueError(f"expected a formula 'y ~ ...' with one ~; got {formula!r}")
-    left, right = formula[: outside[0]].strip(), formula[outside[0] + 1 :]
+    right = formula[outside[0] + 1 :]
+    left, trials = response_parts(formula[: outside[0]].strip())
     if not right.strip():
         raise ValueError(f"expected terms after the ~ of {formula!r}")
     fixed, offsets, smooths = "", [], []
     for sign, piece in _summands(right):
+        if has_bar(piece):
+            raise ValueError(
+                f"expected the effects of levels as s(g, bs='re'), slopes as s(g, x, bs='re'); got "
+                f"{piece!r}, which is for padchol.mixed"
+            )
         found = _CALL.match(piece)
         if not _CALL.search(piece):
             fixed += (f" {sign} " if fixed else sign.strip("+")) + piece
@@ -86,7 +95,7 @@ def split(formula: str) -> Parts:
     twice = {label for label, by in labels if labels.count((label, by)) > 1}
     if twice:
         raise ValueError(f"expected each smooth once; got several of {sorted(twice)}")
-    return Parts(left, fixed or "1", tuple(offsets), tuple(smooths))
+    return Parts(left, fixed or "1", tuple(offsets), tuple(smooths), trials)
 
 
 def _summands(text: str) -> Iterator[tuple[str, str]]:

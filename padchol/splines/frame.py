@@ -31,7 +31,9 @@ def used_rows(
         extra[what] = None if given is None else name
     response = response_column(parts.left)
     needed = {*columns, *filter(None, extra.values())} | ({response} if response else set())
-    for text in (*([] if response else [f"0 + {parts.left}"]), parts.fixed, *parts.offsets):
+    left = [] if response else [f"0 + {parts.left}"]
+    trials = [f"0 + I({each})" for each in parts.trials]
+    for text in (*left, *trials, parts.fixed, *parts.offsets):
         needed = needed.union(*named(text, data))
     for call in parts.smooths:
         needed |= {*call.variables} | ({call.by} if call.by else set())
@@ -42,6 +44,23 @@ def used_rows(
         np.zeros(len(used)) if offset is None else read.numbers_of(used, str(extra["offset"])),
     )
     return used, notes, found
+
+
+def columns_of(
+    parts: Parts, used: Any, family: Family, columns: tuple[str, ...]
+) -> tuple[np.ndarray, ...]:
+    """What the family is called with beside the response: the columns, or the trials of the left
+    side."""
+    if not parts.trials:
+        return tuple(read.numbers_of(used, name) for name in columns)
+    if family.name != "binomial" or columns:
+        raise ValueError(
+            "expected successes | trials with the family binomial and no columns; got "
+            f"{family.name} and {columns}"
+        )
+    plain = used.reset_index(drop=True)
+    trials = [read.one_column(each, plain, "the trials").values[:, 0] for each in parts.trials]
+    return (np.sum(trials, 0),)
 
 
 def response_of(left: str, used: Any, family: Family) -> tuple[np.ndarray, list[str]]:
