@@ -10,7 +10,7 @@ import pytest
 import scipy.linalg
 import scipy.stats
 
-from padchol import likelihoods, splines
+from padchol import likelihoods, mixed, splines
 from padchol.splines.bases import BSplines, Cyclic, Effects, Natural
 from padchol.splines.centring import Centred, centred_null, centring
 from padchol.splines.determinant import log_determinant
@@ -241,8 +241,13 @@ def test_models_that_cannot_be_made_say_why(formula, message):
 
 def test_bad_arguments_say_what_was_expected():
     data = frame()
-    with pytest.raises(TypeError, match="expected a family"):
-        splines.additive("y ~ s(x)", data, "poisson")
+    counts = splines.additive("count ~ s(x)", data, "poisson")
+    assert counts.family is splines.additive("count ~ s(x)", data, likelihoods.poisson).family
+    with pytest.raises(ValueError, match="families gaussian, .*, student_t; got 'Poisson'"):
+        splines.additive("y ~ s(x)", data, "Poisson")
+    for wrong in (3, mixed.families.poisson, mixed.families.poisson()):
+        with pytest.raises(TypeError, match=r"expected a family such as padchol\.likelihoods"):
+            splines.additive("y ~ s(x)", data, wrong)
     with pytest.raises(ValueError, match=r"weights a column.s name, .* got shape \(3,\)"):
         splines.additive("y ~ s(x)", data, weights=np.ones(3))
     with pytest.raises(ValueError, match=r"family binomial and no columns; got poisson and \(\)"):

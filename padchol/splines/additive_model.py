@@ -34,7 +34,7 @@ REACH = 10.0  # how far from its start the logarithm of a likelihood's parameter
 def additive(
     formula: str,
     data: Any,
-    family: Callable[..., Any] = likelihoods.gaussian,
+    family: Callable[..., Any] | str = likelihoods.gaussian,
     *columns: str,
     weights: Any = None,
     offset: Any = None,
@@ -45,7 +45,7 @@ def additive(
         fit = padchol.splines.additive("y ~ z + s(x0, k=20) + te(x1, x2)", data).fit()
 
     data: a pandas DataFrame; rows with missing values in what is used are left out. family: one of
-    `padchol.likelihoods`, called with the response and the named columns of the data:
+    `padchol.likelihoods` or its name, called with the response and the named columns of the data:
     `additive("hits ~ s(x)", data, likelihoods.binomial, "trials")`. Parameters that a family has of
     its own (dispersion of gaussian and gamma, size of negative_binomial, precision of beta, ...)
     are estimated. A response of two labels becomes 0 and 1 for a binomial, whose trials may also

@@ -65,13 +65,23 @@ class Family(NamedTuple):
 
 
 @functools.cache
-def family_of(function: Callable[..., Any] | Family) -> Family:
-    """That of a function of `padchol.likelihoods`; `TypeError` for what cannot be called."""
+def family_of(function: Callable[..., Any] | Family | str) -> Family:
+    """That of a function of `padchol.likelihoods`, or of the name of one that is listed here.
+
+    Raises `ValueError` for another name, `TypeError` for what cannot be called, and for families of
+    `padchol.mixed`.
+    """
     if isinstance(function, Family):
         return function
-    if not callable(function):
+    if isinstance(function, str):
+        names = {each.__name__: family for each, family in KNOWN.items()}
+        if function not in names:
+            raise ValueError(f"expected one of the families {', '.join(names)}; got {function!r}")
+        return names[function]
+    of_mixed = getattr(function, "__module__", "").startswith("padchol.mixed")
+    if of_mixed or not callable(function):
         raise TypeError(
-            f"expected a family such as padchol.likelihoods.poisson; got {type(function).__name__}"
+            f"expected a family such as padchol.likelihoods.poisson; got {function!r}"
         )
     if function in KNOWN:
         return KNOWN[function]
