@@ -316,6 +316,7 @@ def test_predictions_refuse_what_they_do_not_know():
     fit = fitted()
     new = frame()[:3].drop(columns="y")
     assert fit.predict(new).shape == (3,)
+    assert fit.predict(new[:0]).shape == fit.predict(new[:0], se=True).se.shape == (0,)
     with pytest.raises(ValueError, match="levels of f"):
         fit.predict(new.assign(f="w"))
     with pytest.raises(ValueError, match=r"columns \['z'\]"):

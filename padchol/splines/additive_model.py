@@ -113,6 +113,8 @@ class AdditiveModel:
         if new_levels not in ("error", "zero"):
             raise ValueError(f"expected new_levels 'error' or 'zero'; got {new_levels!r}")
         read.check_data(data, set().union(*(term.variables for term in self.terms)))
+        if not len(data):
+            return sp.csr_array((0, self.restricted.plan.n))
         parts = [sp.csr_array(self.parametric.design(data))]
         parts += [term.design(data, new_levels == "zero") for term in self.terms]
         return sp.csr_array(sp.hstack(parts))
