@@ -229,7 +229,7 @@ def test_formulas_that_cannot_be_read_say_why(formula, message):
         ("y ~ x + s(x)", "not identifiable"),
         ("y ~ s(nothing)", "nothing"),
         ("y ~ s(f)", "numbers in the column 'f'"),
-        ("y ~ s(x, k=3)", "cannot make s"),
+        ("y ~ s(x, k=3)", r"cannot make s\(x\): expected k of 4 or more for B-splines; got 3"),
         ("y ~ s(x, bs='cr', k=500)", "distinct values"),
         ("y ~ te(x, z, bs=('ps', 're'))", "term of their own"),
     ],

@@ -59,10 +59,13 @@ class BSplines(Basis):
     """Cubic B-splines on equal intervals with a penalty on differences: "ps".
 
     Eilers & Marx 1996, Statistical Science 11(2), 89-121. Beyond the data, where the intervals
-    end, a function goes on along its tangent. Raises `ValueError` as `PSpline` does.
+    end, a function goes on along its tangent. Raises `ValueError` for k up to the degree, and as
+    `PSpline` does.
     """
 
     def __init__(self, x: Any, k: int, degree: int = 3, order: int = 2):
+        if k <= degree:
+            raise ValueError(f"expected k of {degree + 1} or more for B-splines; got {k}")
         self.low, self.high = float(np.min(x)), float(np.max(x))
         beyond = MARGIN * (self.high - self.low)
         ends = (self.low - beyond, self.high + beyond)
