@@ -250,6 +250,19 @@ def test_bad_arguments_say_what_was_expected():
             splines.additive("y ~ s(x)", data, wrong)
     with pytest.raises(ValueError, match=r"weights a column.s name, .* got shape \(3,\)"):
         splines.additive("y ~ s(x)", data, weights=np.ones(3))
+    for family, response, message in [
+        ("poisson", data.y - 9, r"counts 0, 1, 2, \.\.\. as response of poisson; got -.* in row 0"),
+        ("gamma", data["count"] * 0, "numbers > 0 as response of gamma; got 0 in row 0"),
+        ("binomial", data["count"] + 2, "between 0 and the trials as response of binomial"),
+        ("beta", data["count"] + 2, "proportions between 0 and 1 as response of beta"),
+        ("gaussian", 1.0, "a response that varies; got 1 in every row"),
+        ("poisson", 0, "whose mean a finite predictor has; got the mean 0"),
+        ("binomial", 1, "whose mean a finite predictor has; got the mean 1"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            splines.additive("y ~ s(x)", data.assign(y=response), family)
+    halves = data.assign(count=data["count"] / 2)
+    assert "not whole" in splines.additive("count ~ s(x)", halves, "poisson").notes[0]
     with pytest.raises(ValueError, match=r"family binomial and no columns; got poisson and \(\)"):
         splines.additive("count | y ~ s(x)", data, likelihoods.poisson)
     with pytest.raises(ValueError, match="weights >= 0"):

@@ -91,8 +91,10 @@ class AdditiveModel:
         w, self.outer_offset = extra
         if not (w >= 0).all():
             raise ValueError(f"expected weights >= 0; got {w[~(w >= 0)][0]}")
-        others = tuple(map(jnp.asarray, columns_of(parts, used, family, columns)))
+        beside = columns_of(parts, used, family, columns)
         total = self.offset_of(used) + self.outer_offset
+        self.notes += family.check(y, w, total, beside)
+        others = tuple(map(jnp.asarray, beside))
         self.observed = Data(jnp.asarray(y), jnp.asarray(w), jnp.asarray(total), others)
         X = self.parametric
         smooths = [term.smooth for term in self.terms]
@@ -163,7 +165,10 @@ class AdditiveModel:
         z = least(loss, middle, low, high) if middle.size else middle
         found = climb(jnp.asarray(z), self.restricted, self.observed, beta)[0]
         if not np.isfinite(found.log_restricted):
-            raise RuntimeError("no mode of the penalised likelihood was found")
+            raise RuntimeError(
+                "no mode of the penalised likelihood was found: it may lie at infinity, as where "
+                "an unpenalised function separates successes from failures"
+            )
         return AdditiveFit(self, z, found)
 
     def _begin(self) -> Any:

@@ -17,6 +17,9 @@ from scipy.special import expit, xlogy
 
 from padchol import likelihoods
 from padchol.likelihoods import Likelihood
+from padchol.mixed.families.family import check_rows
+
+COUNTS = "counts 0, 1, 2, ..."
 
 
 class Weighted(Likelihood):
@@ -52,6 +55,27 @@ class Family(NamedTuple):
     deviance: Callable[..., np.ndarray] | None = None  # (y, mu, theta): unit deviances
     outcome: Callable[..., np.ndarray] = lambda y, *columns: y  # whose mean is mu
     counted: Callable[..., np.ndarray] = lambda y, *columns: np.ones_like(y)  # weights of these
+    possible: Callable[..., Any] = lambda y, *columns: np.isfinite(y)  # which responses may occur
+    expected: str = "numbers"  # these, in words
+
+    def check(self, y: np.ndarray, w: np.ndarray, offset: np.ndarray, columns: Any) -> list[str]:
+        """Raises `ValueError` for responses that cannot occur, and for such that no finite
+        predictor fits best; says which are not whole where they are counts."""
+        possible = self.possible(y, *columns) | (w == 0)
+        check_rows(y, possible, f"{self.expected} as response of {self.name}")
+        if self.name == "gaussian" and np.ptp(y - offset) == 0:
+            raise ValueError(f"expected a response that varies; got {y[0]:g} in every row")
+        mean = np.average(self.outcome(y, *columns), weights=self.counted(y, *columns))
+        if mean == 0 and self.expected == COUNTS or mean in (0, 1) and self.name == "binomial":
+            raise ValueError(
+                f"expected a response of {self.name} whose mean a finite predictor has; got the "
+                f"mean {mean:g}"
+            )
+        broken = y != np.round(y)
+        if self.expected != COUNTS or not broken.any():
+            return []
+        row = int(np.argmax(broken))
+        return [f"the response of {self.name} is not whole in {broken.sum()} rows, first row {row}"]
 
     def mean(self, eta: np.ndarray, theta: Any) -> np.ndarray:
         """E[y | eta], of one trial or unit of exposure; NaN where it takes more columns."""
@@ -131,7 +155,14 @@ def _rate(y, exposure=1.0):
     return y / np.maximum(exposure, 1e-300)
 
 
-_counts: Any = {"inverse": np.exp, "outcome": _rate, "counted": _trials}
+_counts: Any = {
+    "inverse": np.exp,
+    "outcome": _rate,
+    "counted": _trials,
+    "possible": lambda y, *columns: y >= 0,
+    "expected": COUNTS,
+}
+_positive: Any = {"possible": lambda y, *columns: y > 0, "expected": "numbers > 0"}
 
 KNOWN: dict[Any, Family] = {
     likelihoods.gaussian: Family(
@@ -149,6 +180,7 @@ KNOWN: dict[Any, Family] = {
         dispersed=True,
         inverse=np.exp,
         deviance=_gamma,
+        **_positive,
     ),
     likelihoods.poisson: Family(
         "poisson", _plain(likelihoods.poisson), deviance=_poisson, **_counts
@@ -160,6 +192,8 @@ KNOWN: dict[Any, Family] = {
         deviance=_binomial,
         outcome=_share,
         counted=_trials,
+        possible=lambda y, trials=1.0: (y >= 0) & (y <= trials),
+        expected="successes between 0 and the trials",
     ),
     likelihoods.negative_binomial: Family(
         "negative binomial",
@@ -170,13 +204,20 @@ KNOWN: dict[Any, Family] = {
         **_counts,
     ),
     likelihoods.beta: Family(
-        "beta", _with(likelihoods.beta), ("precision",), lambda y: [5.0], inverse=expit
+        "beta",
+        _with(likelihoods.beta),
+        ("precision",),
+        lambda y: [5.0],
+        inverse=expit,
+        possible=lambda y, *columns: (y > 0) & (y < 1),
+        expected="proportions between 0 and 1",
     ),
     likelihoods.weibull: Family(
         "weibull",
         lambda y, w, theta, event: Weighted(likelihoods.weibull(y, event, theta[0]), w),
         ("shape",),
         lambda y: [1.0],
+        **_positive,
     ),
     likelihoods.student_t: Family(
         "student t",

@@ -71,13 +71,13 @@ class Family:
                 "are for binomial"
             )
         if data.weights is not None:
-            _check(data.weights, data.weights >= 0, "weights >= 0")
+            check_rows(data.weights, data.weights >= 0, "weights >= 0")
         data = self.prepare(data)
         fine, words = SUPPORTS[self.support]
         possible = fine(data)
         if zero:
             possible = possible | (data.y == 0)
-        _check(data.y, possible, f"{words} as response of {self.name}")
+        check_rows(data.y, possible, f"{words} as response of {self.name}")
         return data
 
     def model(
@@ -178,7 +178,8 @@ def _of(X: Matrix | None, title: str, first: float, **options: Any) -> Predictor
     return predictor(title, X.values, X.names, first, **options)
 
 
-def _check(x: Any, fine: Any, expected: str) -> None:
+def check_rows(x: Any, fine: Any, expected: str) -> None:
+    """Raises `ValueError` that names the first row of x that is not fine."""
     fine = np.asarray(fine)
     if not fine.all():
         row = int(np.argmin(fine))
