@@ -340,6 +340,24 @@ def test_predictions_refuse_what_they_do_not_know():
         fit.predict(new, interval=95)
 
 
+def test_predictions_have_the_offset_of_their_rows():
+    data = frame().assign(o=np.linspace(-1, 1, 90))
+    named, given, written = (
+        splines.additive(f"y ~ s(x, k=7){more}", data, offset=offset).fit()
+        for more, offset in (("", "o"), ("", data["o"]), (" + offset(o)", None))
+    )
+    new = data[5:9]
+    wanted = written.predict(new)
+    np.testing.assert_allclose(written.predict()[5:9], wanted, rtol=1e-9)
+    np.testing.assert_allclose(named.predict(new), wanted, rtol=1e-9)
+    np.testing.assert_allclose(given.predict(new, offset=new["o"]), wanted, rtol=1e-9)
+    np.testing.assert_allclose(named.predict(new, offset=0) + new["o"], wanted, rtol=1e-9)
+    with pytest.raises(ValueError, match=r"offset=\.\.\.\); the model had an array"):
+        given.predict(new)
+    with pytest.raises(ValueError, match=r"columns \['o'\]"):
+        named.predict(new.drop(columns="o"))
+
+
 def test_every_smooth_is_drawn():
     plt = pytest.importorskip("matplotlib.pyplot")
     fit = fitted()

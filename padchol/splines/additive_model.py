@@ -88,7 +88,7 @@ class AdditiveModel:
         self.terms: list[SmoothTerm] = [
             term for call in parts.smooths for term in terms_of(call, used, select)
         ]
-        w, self.outer_offset = extra
+        (w, self.outer_offset), self._offset = extra, offset
         if not (w >= 0).all():
             raise ValueError(f"expected weights >= 0; got {w[~(w >= 0)][0]}")
         beside = columns_of(parts, used, family, columns)
@@ -120,6 +120,21 @@ class AdditiveModel:
         parts = [sp.csr_array(self.parametric.design(data))]
         parts += [term.design(data, new_levels == "zero") for term in self.terms]
         return sp.csr_array(sp.hstack(parts))
+
+    def offset_beside(self, data: Any) -> Any:
+        """That of the argument `offset` for other data: a column, or 0 where there was none.
+
+        Raises `ValueError` where it was an array, which other data have not.
+        """
+        if self._offset is None:
+            return 0.0
+        if not isinstance(self._offset, str):
+            raise ValueError(
+                "expected the offset of the rows to predict, predict(data, offset=...); the model "
+                "had an array"
+            )
+        read.check_data(data, [self._offset])
+        return read.numbers_of(data, self._offset)
 
     def offset_of(self, data: Any) -> Float[np.ndarray, " m"]:
         """The sum of the formula's offsets."""

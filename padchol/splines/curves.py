@@ -13,6 +13,8 @@ import numpy as np
 import scipy.sparse as sp
 from scipy import stats
 
+from padchol.mixed import columns as read
+
 if TYPE_CHECKING:
     from padchol.splines.fit import AdditiveFit
 
@@ -54,7 +56,11 @@ def predict(
     rows = fit.model.design(data, new_levels=new_levels)
     if terms is None:
         shift = fit.model.offset_of(data) + (fit.model.outer_offset if own else 0)
-        shift = shift + (0 if offset is None else np.asarray(offset, float))
+        if offset is not None:
+            scalar = np.ndim(offset) == 0
+            shift = shift + (offset if scalar else read.given_numbers(offset, "offset", data))
+        elif not own:
+            shift = shift + fit.model.offset_beside(data)
     else:
         rows, shift = _only(fit, rows, terms), 0.0
     eta = rows @ fit.coefficients + shift

@@ -190,7 +190,8 @@ class AdditiveFit:
 
         With `se`, or an `interval` of probability 0.95, say, a `Prediction`: see `curves`.
         terms: names of smooths and columns, of which alone the predictor is to be the sum, without
-        offset. offset (m,): that of new data, where it was not in the formula. new_levels: "zero"
+        offset. offset (m,): that of new data, where it was not in the formula; by default the
+        column that was the model's. new_levels: "zero"
         gives levels of random effects that the model has not seen an effect of zero.
         """
         return curves.predict(self, data, se, interval, type, terms, offset, new_levels)
