@@ -153,6 +153,7 @@ def test_other_data_are_read_as_the_models_own():
         ({"f": "d"}, "levels of f among 'a', 'b', 'c'; got 'd'"),
         ({"x": np.nan}, r"without missing values; got some in \['x'\]"),
         ({"g": "u2"}, "levels of g:h that the model knows; got u2"),
+        ({"x": "1"}, "numbers in the column 'x', as in the model's data; got labels such as '1'"),
     ]:
         with pytest.raises(ValueError, match=match):
             fit.predict(some.assign(**change))
@@ -162,6 +163,13 @@ def test_other_data_are_read_as_the_models_own():
         fit.predict(some, new_levels="skip")
     with pytest.raises(ValueError, match="type"):
         fit.predict(some, type="terms")
+
+
+def test_labels_of_another_type_are_told_from_new_ones():
+    fit = mixed.linear("Reaction ~ Days + (1 | Subject)", sleepstudy()).fit()
+    new = sleepstudy()[:2].assign(Subject="308")
+    with pytest.raises(ValueError, match=r"The model knows 308, not '308'"):
+        fit.predict(new)
 
 
 def test_models_of_matrices_predict_their_own_rows():

@@ -80,9 +80,13 @@ def rows_of(fit: Any, data: Any, random: bool, new_levels: str) -> Rows:
         if new.size and new_levels == "error":
             names = data[list(grouping.factors)].iloc[new].drop_duplicates().head(SHOWN)
             labels = [":".join(map(str, row)) for row in names.itertuples(index=False)]
+            known = {str(v): v for v in term.labels.values.tolist()}
+            alike = [v for v in names.iloc[:, 0].tolist() if str(v) in known]
+            alike = alike if names.shape[1] == 1 else []
             raise ValueError(
                 f"expected levels of {term.name} that the model knows; got {', '.join(labels)} in "
                 f'{new.size} rows. new_levels="zero" takes their effects as zero'
+                + "".join(f". The model knows {known[str(v)]!r}, not {v!r}" for v in alike[:1])
             )
     return rows
 

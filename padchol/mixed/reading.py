@@ -160,6 +160,11 @@ class Reading:
                         f"{read.listed(map(repr, new))}"
                     )
                 column = pandas.Series(pandas.Categorical(text, categories=known))
+            elif read.has_labels(column) and len(column):
+                raise ValueError(
+                    f"expected numbers in the column {name!r}, as in the model's data; got labels "
+                    f"such as {column.iloc[0]!r}"
+                )
             found[name] = column
         return pandas.DataFrame(found, index=pandas.RangeIndex(len(data)))
 
