@@ -154,6 +154,10 @@ def test_anova():
     assert fit.df == 6
     with pytest.raises(ValueError, match="two fits or more"):
         mixed.anova(fit)
+    with pytest.raises(TypeError, match="expected fits of mixed models; got int"):
+        mixed.anova(fit, 3)
+    with pytest.raises(TypeError, match=r"a JAX key, such as jax.random.key\(0\); got 1"):
+        fit.simulate(1, 3)
     with pytest.raises(ValueError, match="to the same observations"):
         mixed.anova(fit, fitted("Yield ~ 1 + (1 | Batch)", "Dyestuff2"))
 

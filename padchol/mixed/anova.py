@@ -15,12 +15,16 @@ def anova(*fits: Any) -> Any:
     the row before, 2 (l - l_before) against chi-squared, which holds for nested models whose
     smaller one is not on the boundary of the larger. Linear models fitted by REML are fitted again
     by maximum likelihood, as lme4 does. Rows are named by the formula, or counted. Needs pandas.
-    Raises `ValueError` for fewer than two fits, and for fits of other data.
+    Raises `ValueError` for fewer than two fits, and for fits of other data, `TypeError` for what is
+    none.
     """
     import pandas
 
     if len(fits) < 2:
         raise ValueError(f"expected two fits or more; got {len(fits)}")
+    for fit in fits:
+        if not hasattr(fit, "by_maximum_likelihood"):
+            raise TypeError(f"expected fits of mixed models; got {type(fit).__name__}")
     first = fits[0].model.observed
     for k, fit in enumerate(fits[1:], 1):
         other = fit.model.observed

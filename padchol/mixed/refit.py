@@ -117,6 +117,8 @@ def refit_all(model: Any, responses: Any, x: Array, inverse: Array, unit: Array)
 
 def responses_of(fit: Any, key: Array, n: int) -> tuple[Any, Array]:
     """(what `model.given` takes, the responses alone), n of each along the first axis."""
+    if not hasattr(key, "dtype"):
+        raise TypeError(f"expected a JAX key, such as jax.random.key(0); got {key!r}")
     sigma = jnp.asarray(1.0 if fit.sigma is None else fit.sigma)
     extra = [jnp.asarray(part.parameters) for part in fit.extras]
     estimates = jnp.asarray(fit.theta), jnp.asarray(fit.beta), sigma, *extra
