@@ -168,6 +168,8 @@ def test_summary_and_table():
     assert list(table["effect"]) == ["fixed"] * 2 + ["random"] * 4
     np.testing.assert_allclose(table["estimate"][:2], fit.beta)
     assert list(table["term"][2:]) == ["sd(Intercept)", "cor(Intercept, Days)", "sd(Days)", "sd"]
+    assert repr(fit) == str(fit)
+    assert repr(fit.model) == f"LinearMixedModel({SLEEP!r}, 2 fixed and 36 random coefficients)"
     text = fit.summary(correlation=True)
     for part in ("formula: Reaction ~ Days", "scaled residuals", "correlation of fixed effects"):
         assert part in text

@@ -297,7 +297,8 @@ def test_a_fit_says_what_it_found():
     assert fit.smooths == ["s(x)", "s(z):fu", "s(z):fv"]
     assert fit.names[:2] == ["Intercept", "f[T.v]"]
     assert len(fit.names) == fit.coefficients.size == 2 + 6 + 4 + 4
-    shown = str(fit)
+    shown = repr(fit)
+    assert repr(fit.model) == f"AdditiveModel({fit.model.formula!r}, gaussian, 90 rows)"
     for text in ("s(z):fv", "Ref.df", "-REML", "deviance explained", "dispersion", "n = 90"):
         assert text in shown
     np.testing.assert_allclose(fit.residuals("response"), data.y - fit.fitted)

@@ -41,7 +41,7 @@ from padchol.mixed.reading import Rows
 from padchol.mixed.refit import Refits
 from padchol.mixed.report import Fit
 from padchol.mixed.structures import Prior, pattern
-from padchol.mixed.terms import Effects, Random, design_matrix, tables
+from padchol.mixed.terms import Effects, Random, design_matrix, in_short, tables
 
 
 class GeneralizedLinearMixedModel(WithMethods):
@@ -106,6 +106,9 @@ class GeneralizedLinearMixedModel(WithMethods):
         self.Z = design(analyze(patterns, **analysis), B)
         self.prior = Prior.of(self.Z.plan, starts, structures)
         self.first = np.concatenate([self.first, *(s.first for s in self.prior.structures)])
+
+    def __repr__(self) -> str:
+        return in_short(self)
 
     @property
     def X(self) -> Float[np.ndarray, "n p"]:

@@ -46,7 +46,7 @@ from padchol.mixed.reading import Reading, Rows
 from padchol.mixed.refit import Refits
 from padchol.mixed.report import Fit
 from padchol.mixed.structures import Prior, plan_of
-from padchol.mixed.terms import Effects, Random, design_matrix, tables
+from padchol.mixed.terms import Effects, Random, design_matrix, in_short, tables
 from padchol.plan import Plan
 
 
@@ -125,6 +125,9 @@ class LinearMixedModel(WithMethods):
         self.ZtXy, self.XytXy = Z.T @ Xy, Xy.T @ Xy
         deviations = relative_deviations(self.effects, ZtZ, self.ZtXy, self.n)
         self.first[np.flatnonzero(self.effects.on_diagonal)] *= deviations
+
+    def __repr__(self) -> str:
+        return in_short(self)
 
     @property
     def p(self) -> int:

@@ -218,3 +218,6 @@ class Fit(NamedTuple):
 
     def __str__(self) -> str:
         return self.summary()
+
+    def __repr__(self) -> str:
+        return self.summary()

@@ -231,6 +231,15 @@ def columns_of(term: Term, code: Int[np.ndarray, " n"]) -> Int[np.ndarray, "n p"
     return term.start + term.p * code[:, None] + np.arange(term.p)
 
 
+def in_short(model: Any) -> str:
+    """A model in one line, for its repr."""
+    formula = f"{model.reading.formula!r}, " if model.reading is not None else ""
+    return (
+        f"{type(model).__name__}({formula}{len(model.names)} fixed and {model.effects.q} random "
+        "coefficients)"
+    )
+
+
 def design_matrix(
     effects: Effects, rows: list[np.ndarray], codes: list[np.ndarray], n: int
 ) -> sp.coo_array:

@@ -100,6 +100,9 @@ class AdditiveModel:
         smooths = [term.smooth for term in self.terms]
         self.restricted: Restricted = restricted(X.values, X.names, smooths, w, family)
 
+    def __repr__(self) -> str:
+        return f"AdditiveModel({self.formula!r}, {self.family.name}, {len(self.data)} rows)"
+
     @property
     def starts(self) -> np.ndarray:
         """Where the columns of each smooth begin, and the end of the last."""

@@ -232,6 +232,9 @@ class AdditiveFit:
     def __str__(self) -> str:
         return report.summary(self)
 
+    def __repr__(self) -> str:
+        return report.summary(self)
+
 
 @jax.jit
 def _summary(found: Estimate, model: Restricted, data: Data) -> tuple[Array, Array, Array]:
