@@ -228,6 +228,7 @@ def test_formulas_that_cannot_be_read_say_why(formula, message):
         ("y ~ s(x) + te(x, z)", "ti"),
         ("y ~ x + s(x)", "not identifiable"),
         ("y ~ s(nothing)", "nothing"),
+        ("y ~ z + I(2 * z) + s(x)", r"it is 2 z\nLeave them out of the formula$"),
         ("y ~ s(f)", "numbers in the column 'f'"),
         ("y ~ s(x, k=3)", r"cannot make s\(x\): expected k of 4 or more for B-splines; got 3"),
         ("y ~ s(x, bs='cr', k=500)", "distinct values"),

@@ -75,10 +75,16 @@ def rank(X: Float[np.ndarray, "n p"], names: tuple[str, ...]) -> Rank:
 
 
 def full_rank(
-    X: Float[np.ndarray, "n p"], names: tuple[str, ...], *, drop: bool = False, what: str = "X"
+    X: Float[np.ndarray, "n p"],
+    names: tuple[str, ...],
+    *,
+    drop: bool = False,
+    what: str = "X",
+    hint: str = ", or say drop=True to have them dropped, as R does",
 ) -> tuple[list[int], list[str]]:
     """(columns to keep, what there is to say). Dependent columns are dropped and named where `drop`
-    is true; otherwise they are a `ValueError` that says which depends on which."""
+    is true; otherwise they are a `ValueError` that says which depends on which, and ends in the
+    hint."""
     found = rank(X, names)
     notes = [
         f"{what}: {names[j]} is close to a combination of the columns before it (it differs by "
@@ -88,10 +94,7 @@ def full_rank(
     if not found.dependent:
         return found.kept, notes
     if not drop:
-        raise ValueError(
-            f"{_refusal(found, names, what)}\nLeave them out of the formula, or say drop=True to "
-            "have them dropped, as R does"
-        )
+        raise ValueError(f"{_refusal(found, names, what)}\nLeave them out of the formula{hint}")
     count = len(found.dependent)
     dropped = listed((f"{names[d.column]} ({d.words})" for d in found.dependent), 20)
     notes.insert(

@@ -30,7 +30,7 @@ class Parametric:
         }
         made: Any = formulaic.model_matrix(text, table, context={}, na_action="ignore")
         self.spec = made.model_spec
-        self.kept, more = full_rank(X.values, X.names)
+        self.kept, more = full_rank(X.values, X.names, hint="")
         self.notes = [*self.notes, *more]
         self.names = tuple(X.names[j] for j in self.kept)
         self.values: Float[np.ndarray, "m p"] = X.values[:, self.kept]
