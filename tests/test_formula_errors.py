@@ -75,6 +75,7 @@ TROUBLE = DATA.assign(
         ("y ~ age + (1 | g)", r"expected columns \['age'\] in the data"),
         ("y ~ poly(age, 2)", r"expected columns \['age'\] in the data"),
         ("y ~ log(`my age`)", r"expected columns \['my age'\] in the data"),
+        ("y ~ toep(k | g)", r"unknown structure 'toep' in 'toep\(k \| g\)': there are \(x \| g\)"),
         ("y ~ factor(a)", "unknown function 'factor'.*C.x. makes a factor"),
         ("y ~ log(a)", r"cannot evaluate 'log\(a\)'"),
         ("y ~ 2 * x", "cannot read"),

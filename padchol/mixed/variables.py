@@ -63,7 +63,9 @@ def _names_in(code: str, data: Any) -> set[str]:
     except SyntaxError:
         raise ValueError(f"cannot read {code!r} as Python") from None
     real = {value: name for name, value in aliases.items()}
-    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    called = {id(call.func) for call in calls}
+    with_bar = {id(call.func) for call in calls if any(map(_is_bar, call.args))}
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
@@ -74,6 +76,11 @@ def _names_in(code: str, data: Any) -> set[str]:
             continue
         known = node.id in TRANSFORMS or hasattr(builtins, node.id)
         if id(node) in called and not known:
+            if id(node) in with_bar:
+                raise ValueError(
+                    f"unknown structure {node.id!r} in {code!r}: there are (x | g), (x || g) "
+                    "without correlations, and ar1, ou, cs and matern(positions | g)"
+                )
             raise ValueError(
                 f"unknown function {node.id!r} in {code!r}: there are "
                 f"{', '.join(sorted(TRANSFORMS))} and np's; C(x) makes a factor of x. Others are "
@@ -82,6 +89,10 @@ def _names_in(code: str, data: Any) -> set[str]:
         if not (known and (id(node) in called or node.id not in data.columns)):
             names.add(real.get(node.id, node.id))
     return names
+
+
+def _is_bar(node: ast.AST) -> bool:
+    return isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr)
 
 
 def _check_dotted(name: str, data: Any) -> None:
