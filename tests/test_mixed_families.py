@@ -54,6 +54,7 @@ def test_zero_inflated_poisson():
     errors = [0.232880, 0.246150, 0.235087, 0.262000]
     check(fit, -949.23476, 0.2800489, [0.0878965, 1.1419232], [[1.139304, -1.736067]], errors)
     text = str(fit)
+    assert "family: poisson, link log\n" in text
     assert "zero inflation, logit" in text
     assert "mined[T.no]                          -1.7361" in text
     at = np.concatenate([fit.theta, fit.beta, fit.extras[0].parameters])

@@ -33,8 +33,11 @@ def _head(fit: Fit) -> list[str]:
             f"singular fit: the covariance matrix of {', '.join(fit.singular)} has not full "
             "rank (a standard deviation of zero, or a correlation of one)"
         )
-    formula = fit.formula
-    return [*lines[:1], *([f"formula: {formula}"] if formula else []), *lines[1:]]
+    shown = [f"formula: {fit.formula}"] if fit.formula else []
+    if fit.sigma is None and fit.model.has_family:
+        family = fit.model.terms.whole().family
+        shown.append(f"family: {family.name}, link {family.link}")
+    return [*lines[:1], *shown, *lines[1:]]
 
 
 def _criteria(fit: Fit) -> list[str]:
