@@ -367,6 +367,8 @@ def test_every_smooth_is_drawn():
     assert [axis.get_title()[:6] for axis in axes[:3]] == ["s(x), ", "s(z):f", "s(z):f"]
     with pytest.raises(ValueError, match="3 axes"):
         fit.plot(axes[:2])
+    with pytest.raises(KeyError, match="no smooth 's\\(q\\)'"):
+        fit.plot(smooths=["s(q)"])
     plt.close("all")
 
 

@@ -31,6 +31,8 @@ def draw(
     import matplotlib.pyplot as plt
 
     names = fit.smooths if smooths is None else list(smooths)
+    for name in names:
+        fit.columns(name)  # a KeyError where there is none
     if axes is None:
         across = min(len(names), ROW) or 1
         down = -(-len(names) // across) or 1
