@@ -314,6 +314,21 @@ def columns_se(fit):
     return [test.se for test in fit.test_columns().values()]
 
 
+def test_pearson_residuals():
+    """sqrt(w / V(mu)) (y - mu), as residuals(., "pearson") of R's mgcv has them"""
+    data = frame().assign(n=lambda d: d["count"] + 2, w=np.linspace(0.5, 2, 90))
+    for left, family, V, times in [
+        ("y", "gaussian", lambda mu: 1, data.w),
+        ("count", "poisson", lambda mu: mu, data.w),
+        ("count | n", "binomial", lambda mu: mu * (1 - mu), data.w * data.n),
+    ]:
+        fit = splines.additive(f"{left} ~ s(x, k=6)", data, family, weights="w").fit()
+        wanted = fit.residuals("response") * np.sqrt(times / V(fit.fitted))
+        np.testing.assert_allclose(fit.residuals("pearson"), wanted, rtol=1e-10)
+    with pytest.raises(ValueError, match="'deviance', 'response' or 'pearson'"):
+        fit.residuals("working")
+
+
 def test_smooths_sum_to_zero_and_add_up():
     fit, data = fitted(), frame()
     parts = [fit.predict(terms=name) for name in ("Intercept", "f[T.v]", *fit.smooths)]

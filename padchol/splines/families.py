@@ -53,6 +53,7 @@ class Family(NamedTuple):
     dispersed: bool = False
     inverse: Callable[..., np.ndarray] | None = None  # eta to mu, of one trial or unit of exposure
     deviance: Callable[..., np.ndarray] | None = None  # (y, mu, theta): unit deviances
+    variance: Callable[..., np.ndarray] | None = None  # (mu, theta): of y, over the dispersion
     outcome: Callable[..., np.ndarray] = lambda y, *columns: y  # whose mean is mu
     counted: Callable[..., np.ndarray] = lambda y, *columns: np.ones_like(y)  # weights of these
     possible: Callable[..., Any] = lambda y, *columns: np.isfinite(y)  # which responses may occur
@@ -171,6 +172,7 @@ KNOWN: dict[Any, Family] = {
         dispersed=True,
         inverse=lambda eta: eta,
         deviance=lambda y, mu, theta: (y - mu) ** 2,
+        variance=lambda mu, theta: np.ones_like(mu),
     ),
     likelihoods.gamma: Family(
         "gamma",
@@ -180,16 +182,22 @@ KNOWN: dict[Any, Family] = {
         dispersed=True,
         inverse=np.exp,
         deviance=_gamma,
+        variance=lambda mu, theta: mu**2,
         **_positive,
     ),
     likelihoods.poisson: Family(
-        "poisson", _plain(likelihoods.poisson), deviance=_poisson, **_counts
+        "poisson",
+        _plain(likelihoods.poisson),
+        deviance=_poisson,
+        variance=lambda mu, theta: mu,
+        **_counts,
     ),
     likelihoods.binomial: Family(
         "binomial",
         _plain(likelihoods.binomial),
         inverse=expit,
         deviance=_binomial,
+        variance=lambda mu, theta: mu * (1 - mu),
         outcome=_share,
         counted=_trials,
         possible=lambda y, trials=1.0: (y >= 0) & (y <= trials),
@@ -201,6 +209,7 @@ KNOWN: dict[Any, Family] = {
         ("size",),
         lambda y: [1.0],
         deviance=_negative_binomial,
+        variance=lambda mu, theta: mu + mu**2 / theta[0],
         **_counts,
     ),
     likelihoods.beta: Family(
@@ -209,6 +218,7 @@ KNOWN: dict[Any, Family] = {
         ("precision",),
         lambda y: [5.0],
         inverse=expit,
+        variance=lambda mu, theta: mu * (1 - mu) / (1 + theta[0]),
         possible=lambda y, *columns: (y > 0) & (y < 1),
         expected="proportions between 0 and 1",
     ),

@@ -148,13 +148,20 @@ class AdditiveFit:
         return float(1 - left / whole)
 
     def residuals(self, kind: str = "deviance") -> Float[np.ndarray, " m"]:
-        """ "deviance", or "response": y - fitted."""
-        apart = self.model.family.outcome(self._y, *self._others) - self.fitted
+        """ "deviance"; "response", y - mu; or "pearson", sqrt(w / V(mu)) (y - mu), V over the
+        dispersion. NaN where the family does not say."""
+        family, mu = self.model.family, self.fitted
+        apart = family.outcome(self._y, *self._others) - mu
+        if kind == "pearson":
+            if family.variance is None:
+                return np.full(mu.shape, np.nan)
+            weight = self._w * family.counted(self._y, *self._others)
+            return apart * np.sqrt(weight / family.variance(mu, self.theta))
         if kind == "response":
             return apart
         if kind == "deviance":
-            return np.sign(apart) * np.sqrt(np.maximum(self._deviances(self.fitted), 0))
-        raise ValueError(f"expected residuals 'deviance' or 'response'; got {kind!r}")
+            return np.sign(apart) * np.sqrt(np.maximum(self._deviances(mu), 0))
+        raise ValueError(f"expected residuals 'deviance', 'response' or 'pearson'; got {kind!r}")
 
     # ---- covariances, predictions, curves -------------------------------------------------------
 
