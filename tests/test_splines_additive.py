@@ -244,7 +244,7 @@ def test_bad_arguments_say_what_was_expected():
     data = frame()
     counts = splines.additive("count ~ s(x)", data, "poisson")
     assert counts.family is splines.additive("count ~ s(x)", data, likelihoods.poisson).family
-    with pytest.raises(ValueError, match="families gaussian, .*, student_t; got 'Poisson'"):
+    with pytest.raises(ValueError, match=r"families gaussian, .*, student_t; got 'Poisson'"):
         splines.additive("y ~ s(x)", data, "Poisson")
     for wrong in (3, mixed.families.poisson, mixed.families.poisson()):
         with pytest.raises(TypeError, match=r"expected a family such as padchol\.likelihoods"):

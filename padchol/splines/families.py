@@ -64,14 +64,17 @@ class Family(NamedTuple):
         predictor fits best; says which are not whole where they are counts."""
         possible = self.possible(y, *columns) | (w == 0)
         check_rows(y, possible, f"{self.expected} as response of {self.name}")
-        if self.name == "gaussian" and np.ptp(y - offset) == 0:
-            raise ValueError(f"expected a response that varies; got {y[0]:g} in every row")
-        mean = np.average(self.outcome(y, *columns), weights=self.counted(y, *columns))
-        if mean == 0 and self.expected == COUNTS or mean in (0, 1) and self.name == "binomial":
-            raise ValueError(
-                f"expected a response of {self.name} whose mean a finite predictor has; got the "
-                f"mean {mean:g}"
-            )
+        seen = w * self.counted(y, *columns) > 0
+        outcome = self.outcome(y, *columns)[seen]
+        if self.name == "gaussian" and seen.any() and np.ptp((y - offset)[seen]) == 0:
+            raise ValueError(f"expected a response that varies; got {outcome[0]:g} in every row")
+        ends = {"binomial": (0, 1)}.get(self.name, (0,) if self.expected == COUNTS else ())
+        for end in ends:
+            if seen.any() and (outcome == end).all():
+                raise ValueError(
+                    f"expected a response of {self.name} whose mean a finite predictor has; got "
+                    f"the mean {end}"
+                )
         broken = y != np.round(y)
         if self.expected != COUNTS or not broken.any():
             return []
@@ -105,9 +108,7 @@ def family_of(function: Callable[..., Any] | Family | str) -> Family:
         return names[function]
     of_mixed = getattr(function, "__module__", "").startswith("padchol.mixed")
     if of_mixed or not callable(function):
-        raise TypeError(
-            f"expected a family such as padchol.likelihoods.poisson; got {function!r}"
-        )
+        raise TypeError(f"expected a family such as padchol.likelihoods.poisson; got {function!r}")
     if function in KNOWN:
         return KNOWN[function]
     name = getattr(function, "__name__", type(function).__name__)
