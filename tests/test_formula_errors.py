@@ -124,5 +124,7 @@ def test_arguments_that_are_refused():
         mixed.linear("y ~ x + (1 | g)", DATA, REML=True)
     with pytest.raises(TypeError, match=r"a likelihood such as padchol\.likelihoods\.poisson"):
         mixed.generalized("k ~ x + (1 | g)", DATA, 3.5)
+    with pytest.raises(TypeError, match="a formula '~ x' as text for zero; got bool"):
+        mixed.generalized("k ~ x + (1 | g)", DATA, "poisson", zero=True)
     with pytest.raises(ValueError, match="numbers in the column 'a'"):
         mixed.generalized("k ~ x + (1 | g)", DATA, likelihoods.binomial, "a")
