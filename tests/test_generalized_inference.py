@@ -165,7 +165,7 @@ def test_predictions_with_zero_inflation_and_dispersion():
         table.loc["dispersion[x]"].mean(), dispersion.estimates[1], rtol=1e-8
     )
     with pytest.raises(NotImplementedError, match="zero inflation"):
-        fit.residuals("pearson")
+        fit.residuals("deviance")
     draws = fit.simulate(jax.random.key(0), 50)
     assert abs(np.mean(draws == 0) - np.mean(data["y"] == 0)) < 0.05
     assert jnp.isfinite(

@@ -61,6 +61,11 @@ def test_zero_inflated_poisson():
     assert float(jax.jit(model.deviance)(at)) == pytest.approx(fit.deviance, abs=1e-8)
     _, gradient = model.value_and_grad(at)
     np.testing.assert_allclose(gradient, 0, atol=0.05)
+    zero = fit.extras[0].parameters
+    pi = special.expit(zero[0] + zero[1] * (salamanders()["mined"] == "no"))
+    deviation = np.sqrt(fit.fitted * (1 + pi * fit.fitted / (1 - pi)))
+    wanted = fit.residuals("response") / deviation
+    np.testing.assert_allclose(fit.residuals("pearson"), wanted, rtol=1e-8)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
     response   y - mu,  mu = E[y | b]
     pearson    (y - mu) / sqrt(V(mu) / w)            in a linear model sqrt(w) (y - mu), as in lme4
+               with zeros of probability pi beside a law of mean m, V = (1 - pi) (V(m) + m^2) - mu^2
     scaled     pearson over sigma, where there is one
     working    (y - mu) d eta / d mu
     deviance   sign(y - mu) sqrt(2 (l_i(saturated) - l_i(eta_i)))
@@ -89,7 +90,7 @@ def of_family(fit: Any, kind: str) -> Float[np.ndarray, " n"]:
     if kind == "working":
         return (y - mu) / slope
     law = LAWS.get(family.name)
-    if law is None or terms.zero or (kind == "deviance" and law.deviance is None):
+    if law is None or (kind == "deviance" and (terms.zero or law.deviance is None)):
         raise NotImplementedError(
             f"{kind} residuals are not defined here for the family {family.name}"
             + (" with zero inflation" if terms.zero else "")
@@ -101,7 +102,10 @@ def of_family(fit: Any, kind: str) -> Float[np.ndarray, " n"]:
     if kind == "deviance":
         part = np.maximum(law.deviance(y, mu, *own), 0) if law.deviance else np.full(fit.n, np.nan)
         return np.sign(y - mu) * np.sqrt(weights * part)
-    return (y - mu) / np.sqrt(law.variance(mu, *own) / weights)
+    pi = scipy.special.expit(np.asarray(predictors[0])) if terms.zero else 0.0
+    inside = mu / (1 - pi)  # the mean of the law beside the zeros
+    variance = (1 - pi) * (law.variance(inside, *own) / trials + inside**2) - mu**2
+    return (y - mu) / np.sqrt(variance * trials / weights)
 
 
 def _trials(model: Any) -> np.ndarray:
