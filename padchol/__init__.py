@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from padchol.direct import logdet, solve
     from padchol.errors import NotPositiveDefiniteError, PlanFileError
     from padchol.factor import Factor, cholesky
+    from padchol.low_rank import LowRank
     from padchol.numeric.values import structured_copy
     from padchol.plan import Plan
     from padchol.storage import load
@@ -42,6 +43,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CostModel",
     "Factor",
+    "LowRank",
     "NotPositiveDefiniteError",
     "Plan",
     "PlanFileError",
@@ -67,6 +69,7 @@ __all__ = [
 _HOME = {
     "CostModel": "symbolic.costs",
     "Factor": "factor",
+    "LowRank": "low_rank",
     "NotPositiveDefiniteError": "errors",
     "Plan": "plan",
     "PlanFileError": "errors",

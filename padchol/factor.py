@@ -13,6 +13,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from padchol.errors import NOT_POSITIVE_DEFINITE, NotPositiveDefiniteError
+from padchol.low_rank import LowRank, low_rank
 from padchol.methods import WithMethods
 from padchol.numeric import factorise as numeric
 from padchol.numeric.logdet import log_determinant
@@ -145,6 +146,24 @@ class Factor(WithMethods):
     def marginal_variances(self) -> Float[Array, " n"]:
         """diag(A^-1), in the user's order: the variances of N(0, A^-1)."""
         return self.selected_inverse()[diagonal_places(self.plan)]
+
+    def update(self, U: Any, sign: int = 1) -> LowRank:
+        """A + U U^T, or A - U U^T with sign -1: solves, log-determinant, variances and draws.
+
+        U: (n,) or (n, k), dense, of any pattern, in the user's order. By the Woodbury identity, not
+        by a new L: one solve with k columns, and then products with (n, k). For one column that is
+        a tenth to a fifth of a factorisation. Keep k below some 30, or refactor. Further columns
+        of one sign are joined to U. A must be positive definite itself. `LowRank` says what
+        rounding does; where sign is -1 and A - U U^T is nearly singular, digits are lost.
+
+        Where the plan holds the pattern of U U^T, `cholesky(plan, a + change)` is a new Factor, of
+        values such as `padchol.assembly.gram(plan, U^T)(ones)` for a sparse U: the way for many
+        columns, and where digits count.
+        """
+        columns, _ = self._columns(U, "the columns of a change")
+        if isinstance(sign, jax.core.Tracer) or sign not in (1, -1):
+            raise ValueError(f"expected sign 1 (A + U U^T) or -1 (A - U U^T); got {sign!r}")
+        return low_rank(self, columns, int(sign))
 
     def to_csc(self) -> sp.csc_array:
         """L as a scipy CSC array, lower triangular, in the plan's order. On the host."""
