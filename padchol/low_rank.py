@@ -7,7 +7,7 @@ matrix, SIAM Review 31(2), 221-239. With L L^T = P A P^T
     W = A^-1 U       (n, k)
     K = I + s V^T V = C C^T   (k, k)   the capacitance matrix; U^T A^-1 U = V^T V
 
-    (A + s U U^T)^-1 b   = x - s W K^-1 U^T x,  x = A^-1 b          (Hager, equation 2)
+    (A + s U U^T)^-1 b   = x - s W K^-1 U^T x,  x = A^-1 b          (Woodbury)
     log |A + s U U^T|    = log |A| + log |K|                        (the determinant lemma)
     (A + s U U^T)^-1     = A^-1 - s Y^T Y,  Y = C^-1 W^T  (k, n)
 
@@ -15,10 +15,11 @@ For s = 1, K is never formed: C^T is R of a QR factorisation of I on top of V, w
 digits where columns of U nearly depend on each other. For s = -1 there is the Cholesky factor of
 I - V^T V, which exists just where A - U U^T is positive definite.
 
-The other method, after Davis and Hager (1999, 2001, 2005; SIAM J. Matrix Anal. Appl. 20(3),
-22(4), 26(3)), changes L itself, column by column along paths of the elimination tree. It needs a
-U U^T that fits into the pattern of L, has no parallel form for an accelerator, and saves little:
-a solve is what it costs to beat (tests/bench/NOTES.md, experiment 39).
+CHOLMOD changes L itself, column by column along paths of the elimination tree (Davis and Hager
+1999, 2001, 2005; SIAM J. Matrix Anal. Appl. 20(3), 22(4), 26(3)). For one sparse column that is the
+faster way on a CPU, a third to a half of a solve (experiment 39). Not taken: U U^T has to fit into
+the pattern of L, the inverses kept beside L would have to follow, each column waits for the one
+before it, which an accelerator has no use for, and what is saved is less than one solve.
 """
 
 from __future__ import annotations
@@ -34,11 +35,14 @@ from jaxtyping import Array, Bool, Float
 
 from padchol.methods import WithMethods
 from padchol.numeric.solve import known_solution, solve_half
-from padchol.numeric.values import as_shape, multiply, permute, poisoned, real_array, unpermute
+from padchol.numeric.values import as_shape, permute, poisoned, real_array, unpermute
 
 if TYPE_CHECKING:
     from padchol.factor import Factor
 
+# Entries in one QR factorisation on a CPU. With more, LAPACK shares the work among threads, and may
+# take a hundred times longer where other programs are busy (experiment 39).
+SMALL = 8_192
 SPENT = 10  # roundings: what may be left of a pivot of I - V^T V that should be zero
 
 
@@ -49,9 +53,13 @@ class LowRank(WithMethods):
     mode, to any order. Where A or A + s U U^T is not positive definite, `positive` is False and
     every output is NaN. One that `vmap` has given holds a batch: call its methods inside a vmap.
 
-    Rounding is that of two steps, A and then the change. Where s = -1 and K is nearly singular,
-    1 - v^T v cancels: what is left has lost as many digits as its smallest eigenvalue has leading
-    zeros, and as many again as A's own condition takes. A refactorisation is then better.
+    Accuracy, measured beside dense (tests/bench/NOTES.md, experiment 39). Where s = 1, results have
+    the digits that A's condition leaves them, however large U is: more than a refactorisation has
+    where U U^T makes A + U U^T worse conditioned than A, fewer where it makes it better. Errors
+    are relative to A^-1 b and diag(A^-1), of which little may be left, as where b is near U.
+    Where s = -1 and K is nearly singular, I - V^T V cancels, and results lose as many digits as the
+    smallest eigenvalue of K has zeros: no more than a refactorisation loses. A pivot of K
+    that is nothing but rounding counts as zero.
     """
 
     factor: Factor  # of A
@@ -75,27 +83,19 @@ class LowRank(WithMethods):
         self._check_one()
         return (self.factor.info == 0) & jnp.all(jnp.isfinite(self.root))
 
-    def solve(self, b: Any, *, refine: int = 0) -> Array:
+    def solve(self, b: Any) -> Array:
         """x with (A + s U U^T) x = b, for b (n,) or (n, k) in the user's order.
 
-        refine: steps of iterative refinement, as in `Factor.solve`. They pay where U U^T is large
-        beside A, as x is then a small difference. Cost: a solve with A, and two products with
-        (n, k), for each step and the first solve.
+        Where s = 1, z with K z = U^T A^-1 b should be U^T x: what it misses that by goes through
+        K^-1 once more, so that x misses the equation by rounding alone. Cost: a solve with A, and
+        two products with (n, k), or four.
         """
         self._check_one()
-        x, b = self._solved(b), real_array(b, "a right-hand side")
-        for _ in range(refine):
-            x = x + self._solved(b - self._times(x))
+        x, z = self.factor.solve(b), 0
+        for _ in range(2 if self.sign > 0 else 1):
+            moved = cho_solve((self.root, True), self.U.T @ x - z)
+            x, z = x - self.sign * self.W @ moved, z + moved
         return x
-
-    def _solved(self, b: Any) -> Array:
-        x = self.factor.solve(b)
-        return x - self.sign * self.W @ cho_solve((self.root, True), self.U.T @ x)
-
-    def _times(self, x: Array) -> Array:
-        """(A + s U U^T) x"""
-        product = multiply(self.factor.plan, self.factor.values, x.reshape(x.shape[0], -1))
-        return product.reshape(x.shape) + self.sign * self.U @ (self.U.T @ x)
 
     def logdet(self) -> Float[Array, ""]:
         """log |A + s U U^T| = log |A| + 2 sum log diag(C)."""
@@ -143,16 +143,25 @@ def low_rank(factor: Factor, U: Float[Array, "n k"], sign: int) -> LowRank:
     W = unpermute(plan, solve_half(plan, False, a, panels, V))
     W = known_solution(plan, factor.values, factor.panels, U, W)
     one = jnp.eye(k, dtype=U.dtype)
-    C = _of_sum(one, V) if sign > 0 else jnp.linalg.cholesky(one - V.T @ V)
+    C = _of_sum(V, plan.layout.in_levels) if sign > 0 else jnp.linalg.cholesky(one - V.T @ V)
     C = known_root(one + sign * U.T @ W, C)
     left = jnp.diagonal(lax.stop_gradient(C)) ** 2
     sound = (factor.info == 0) & jnp.all(left > SPENT * jnp.finfo(C.dtype).eps)
     return LowRank(factor, U, W, poisoned(C, sound), sign)
 
 
-def _of_sum(one: Float[Array, "k k"], V: Float[Array, "n k"]) -> Float[Array, "k k"]:
-    """C lower, of positive diagonal, with C C^T = I + V^T V."""
-    R = jnp.linalg.qr(jnp.concatenate([one, V]), mode="r")
+def _of_sum(V: Float[Array, "n k"], whole: bool) -> Float[Array, "k k"]:
+    """C lower, of positive diagonal, with C C^T = I + V^T V: C^T is R of [I; V], where some rows of
+    V are taken at a time (Demmel et al. 2012, SIAM J. Sci. Comput. 34(1), A206-A239), or all."""
+    n, k = V.shape
+    height = max(1, n if whole else max(k, SMALL // max(1, k) - k))
+    count = -(-n // height)
+    blocks = jnp.pad(V, ((0, count * height - n), (0, 0))).reshape(count, height, k)
+
+    def step(R, block):
+        return jnp.linalg.qr(jnp.concatenate([R, block]), mode="r"), None
+
+    R, _ = lax.scan(step, jnp.eye(k, dtype=V.dtype), blocks)
     return (R * jnp.where(jnp.diagonal(R) < 0, -1, 1)[:, None].astype(R.dtype)).T
 
 

@@ -72,12 +72,9 @@ def test_small_ones(name):
         assert M.positive
 
 
-SOME = ("solve", "logdet")
-
-
 @pytest.mark.parametrize(
     ("sign", "names"),
-    [(1, SOME)] + [pytest.param(s, (), marks=pytest.mark.slow) for s in (1, -1)],
+    [(1, ("logdet",))] + [pytest.param(s, (), marks=pytest.mark.slow) for s in (1, -1)],
 )
 def test_derivatives(sign, names):
     """Row 23: gradient and Hessian in the values and U together, all mode combinations."""
@@ -103,7 +100,12 @@ def test_batches(sign):
     b = support.right_hand_side(plan)
     values = jnp.asarray(a * np.linspace(1.0, 1.5, 3)[:, None])
     U = jnp.asarray(columns(plan) * np.array([0.5, 1.0, 1.1])[:, None, None])
-    support.check_batching(lambda a, U: outputs(plan, a, U, b, sign), values, U, 1e-12)
+
+    def f(a, U):
+        found = outputs(plan, a, U, b, sign)
+        return found["solve"], found["logdet"]
+
+    support.check_batching(f, values, U, 1e-12)
 
 
 def test_a_batch_outside_vmap_is_refused():
@@ -163,22 +165,22 @@ def test_a_factor_that_failed():
 
 
 def test_large_changes():
-    """Row 4: a change 1e10 times A, of columns that nearly depend on each other, as observations of
-    great precision make them. The log-determinant keeps its digits, and so does a refined solve."""
+    """Row 4: a change 1e12 times A, of columns that nearly depend on each other, as observations of
+    great precision make them. Neither the log-determinant nor a solution loses digits."""
     A, plan, a = support.case("grid2")
     U = np.random.default_rng(0).normal(size=(plan.n, 2))
     U[:, 1] = U[:, 0] + 1e-3 * U[:, 1]
-    U = np.round(1e5 * U)
+    U = np.round(1e6 * U)
     M = padchol.cholesky(plan, a).update(U)
-    small = np.linalg.solve(A.toarray(), U)
-    R = np.linalg.qr(np.concatenate([np.eye(2), np.linalg.cholesky(A.toarray()).T @ small]))[1]
+    V = np.linalg.solve(np.linalg.cholesky(A.toarray()), U)
+    Q, R = np.linalg.qr(np.concatenate([np.eye(2), V]))
     exact = np.linalg.slogdet(A.toarray())[1] + 2 * np.log(np.abs(np.diag(R))).sum()
     assert abs(M.logdet() - exact) < 1e-10
-    b = U[:, 0] / 1e5
-    x = np.asarray(M.solve(b, refine=2))
-    residual = b - A @ x - U @ (U.T @ x)
-    size = np.linalg.norm(U) ** 2 * np.linalg.norm(x) + np.linalg.norm(b)
-    assert np.linalg.norm(residual) < 1e-15 * size
+    b = np.random.default_rng(1).normal(size=plan.n)
+    L = np.linalg.cholesky(A.toarray())
+    y = np.concatenate([np.zeros(2), np.linalg.solve(L, b)])
+    x = np.linalg.solve(L.T, (y - Q @ (Q.T @ y))[2:])  # least squares, without K
+    assert support.relative(M.solve(b), x) < 1e-12
 
 
 def test_mixed_precision():
@@ -189,7 +191,7 @@ def test_mixed_precision():
     b = np.ones(plan.n)
     assert M.solve(b).dtype == np.float64
     exact = dense_outputs(plan, a.astype(np.float32).astype(float), columns(plan), b, 1)["solve"]
-    assert support.relative(M.solve(b, refine=3), exact) < 1e-13
+    assert support.relative(M.solve(b), exact) < 1e-5
     assert F.update(np.eye(plan.n, 1, dtype=int)).U.shape == (plan.n, 1)
 
 
@@ -199,7 +201,7 @@ def test_what_is_refused():
     F = padchol.cholesky(plan, a)
     with pytest.raises(ValueError, match=r"columns of a change of shape \(26,\) or \(26, k\)"):
         F.update(np.ones((3, 26)))
-    with pytest.raises(TypeError, match="real the columns"):
+    with pytest.raises(TypeError, match="real columns of a change"):
         F.update(np.ones(26) + 1j)
     for sign in (0, 2, -0.5):
         with pytest.raises(ValueError, match="expected sign 1"):
