@@ -11,7 +11,7 @@ matrix, SIAM Review 31(2), 221-239. With L L^T = P A P^T
     log |A + s U U^T|    = log |A| + log |K|                        (the determinant lemma)
     (A + s U U^T)^-1     = A^-1 - s Y^T Y,  Y = C^-1 W^T  (k, n)
 
-For s = 1, K is never formed: C^T is R of a QR factorisation of I on top of V, which keeps twice the
+For s = 1, C is not computed from K: C^T is R of a QR factorisation of I on top of V, with twice the
 digits where columns of U nearly depend on each other. For s = -1 there is the Cholesky factor of
 I - V^T V, which exists just where A - U U^T is positive definite.
 
@@ -58,7 +58,7 @@ class LowRank(WithMethods):
     where U U^T makes A + U U^T worse conditioned than A, fewer where it makes it better. Errors
     are relative to A^-1 b and diag(A^-1), of which little may be left, as where b is near U.
     Where s = -1 and K is nearly singular, I - V^T V cancels, and results lose as many digits as the
-    smallest eigenvalue of K has zeros: no more than a refactorisation loses. A pivot of K
+    smallest eigenvalue of K has zeros: about what a refactorisation loses. A pivot of K
     that is nothing but rounding counts as zero.
     """
 
