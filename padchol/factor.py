@@ -153,7 +153,7 @@ class Factor(WithMethods):
         U: (n,) or (n, k), dense, of any pattern, in the user's order. By the Woodbury identity, not
         by a new L: a solve with k columns, their QR factorisation where sign is 1, and then two to
         four products with (n, k) a solve. k = 1 costs 0.1 to 0.5 of a factorisation, k = 8 0.4 to
-        0.9, k = 32 1 to 3.5 (NOTES, experiment 39). A must be positive definite itself. Columns to
+        0.9, k = 32 1 to 3.5 (NOTES, experiment 41). A must be positive definite itself. Columns to
         come later are joined to U. `LowRank` says what rounding does: where sign is -1 and
         A - U U^T is nearly singular, digits are lost.
 

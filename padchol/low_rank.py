@@ -17,7 +17,7 @@ I - V^T V, which exists just where A - U U^T is positive definite.
 
 CHOLMOD changes L itself, column by column along paths of the elimination tree (Davis and Hager
 1999, 2001, 2005; SIAM J. Matrix Anal. Appl. 20(3), 22(4), 26(3)). For one sparse column that is the
-faster way on a CPU, a third to a half of a solve (experiment 39). Not taken: U U^T has to fit into
+faster way on a CPU, a third to a half of a solve (experiment 41). Not taken: U U^T has to fit into
 the pattern of L, the inverses kept beside L would have to follow, each column waits for the one
 before it, which an accelerator has no use for, and what is saved is less than one solve.
 """
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from padchol.factor import Factor
 
 # Entries in one QR factorisation on a CPU. With more, LAPACK shares the work among threads, and may
-# take a hundred times longer where other programs are busy (experiment 39).
+# take a hundred times longer where other programs are busy (experiment 41).
 SMALL = 8_192
 SPENT = 10  # roundings: what may be left of a pivot of I - V^T V that should be zero
 
@@ -53,7 +53,7 @@ class LowRank(WithMethods):
     mode, to any order. Where A or A + s U U^T is not positive definite, `positive` is False and
     every output is NaN. One that `vmap` has given holds a batch: call its methods inside a vmap.
 
-    Accuracy, measured beside dense (tests/bench/NOTES.md, experiment 39). Where s = 1, results have
+    Accuracy, measured beside dense (tests/bench/NOTES.md, experiment 41). Where s = 1, results have
     the digits that A's condition leaves them, however large U is: more than a refactorisation has
     where U U^T makes A + U U^T worse conditioned than A, fewer where it makes it better. Errors
     are relative to A^-1 b and diag(A^-1), of which little may be left, as where b is near U.
