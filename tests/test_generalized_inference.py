@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from padchol import likelihoods, mixed
 from padchol.mixed import families
@@ -82,8 +83,18 @@ def test_criteria_and_anova():
     table = mixed.anova(fit, other)
     np.testing.assert_allclose(table["Chisq"].iloc[1], 25.610506626, rtol=1e-4)
     np.testing.assert_allclose(table["p"].iloc[1], 1.15069094296e-05, rtol=1e-3)
-    with pytest.raises(TypeError, match="a linear model for Satterthwaite"):
-        fit.hypothesis([1, 0, 0, 0])
+
+
+def test_a_wald_test():
+    """b <- fixef(m)$cond[2:4]; V <- vcov(m)$cond[2:4, 2:4]; t(b) %*% solve(V, b), m of glmmTMB"""
+    fit = fitted()
+    found = fit.hypothesis(list(fit.names[1:]))
+    assert (found.df, found.df_denominator) == (3, np.inf)
+    np.testing.assert_allclose(3 * found.F, 24.94854647, rtol=1e-4)
+    np.testing.assert_allclose(found.p_value, 1.582774534e-05, rtol=1e-3)
+    one = fit.hypothesis(fit.names[1])
+    z = fit.beta[1] / fit.standard_errors[1]
+    np.testing.assert_allclose([one.F, one.p_value], [z**2, 2 * stats.norm.sf(abs(z))], rtol=1e-9)
 
 
 def test_standard_errors_of_predictions():

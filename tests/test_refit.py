@@ -103,6 +103,18 @@ def test_a_bootstrap_is_the_fits_one_by_one(model):
     assert (again.deviance != batch.deviance).all()
 
 
+@pytest.mark.parametrize("model", [linear, counts])
+def test_a_refit_is_a_fit(model):
+    fit, other = model(1).fit(), model(2)
+    found, expected = fit.refit(other.observed), other.fit()
+    assert found.converged
+    np.testing.assert_allclose(found.deviance, expected.deviance, rtol=1e-8)
+    np.testing.assert_allclose(found.beta, expected.beta, atol=1e-5)
+    np.testing.assert_allclose(found.residuals(), expected.residuals(), atol=1e-4)
+    with pytest.raises(ValueError, match=r"expected a response \(60,\), finite; got shape \(3,\)"):
+        fit.refit(np.ones(3))
+
+
 def test_simulated_responses_have_the_moments_of_the_model():
     fit = linear(1).fit()
     y = fit.simulate(jax.random.key(0), 4000)

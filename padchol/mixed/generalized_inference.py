@@ -13,6 +13,8 @@ import scipy.sparse as sp
 from jaxtyping import Array, Float
 
 from padchol.factor import Factor
+from padchol.mixed.families.family import Observed
+from padchol.mixed.held import hold
 from padchol.mixed.predict import Spread, solved
 from padchol.mixed.reading import Rows
 from padchol.mixed.surface import Surface, kinds_of, of_terms, with_jacobian
@@ -34,6 +36,22 @@ def own_rows(model: GeneralizedLinearMixedModel) -> Rows:
     offset = 0.0 if model.offset is None else model.offset
     parts = {part.formula: part.Q @ part.U for part in model.parts if part.formula}
     return Rows(model.X, [(x @ R, code) for x, R, code in terms], offset, parts)
+
+
+def of_response(model: GeneralizedLinearMixedModel, y: np.ndarray) -> GeneralizedLinearMixedModel:
+    """The model of another response, which its likelihood must be able to have."""
+    whole = model.terms.whole()
+    if isinstance(whole, Observed):
+        old = whole.data
+        new = whole.family.data(y, old.trials, old.weights, whole.zero)
+        whole = eqx.tree_at(lambda observed: observed.data, whole, new)
+    elif hasattr(whole, "y"):
+        whole = eqx.tree_at(lambda likelihood: likelihood.y, whole, jnp.asarray(y))
+    else:
+        raise TypeError(
+            f"expected a likelihood that has its response as y; got {type(whole).__name__}"
+        )
+    return eqx.tree_at(lambda m: m.terms, model, hold(whole))
 
 
 def conditional(model: GeneralizedLinearMixedModel, fit: Fit) -> tuple[Factor, float]:

@@ -54,6 +54,14 @@ def by_maximum_likelihood(model: LinearMixedModel, fit: Fit) -> Fit:
     return model.fit(start=fit.theta)
 
 
+def of_response(model: LinearMixedModel, y: np.ndarray) -> LinearMixedModel:
+    """The model of another response, from the same first theta."""
+    data = model.data
+    assert data is not None
+    found = jax.tree.map(np.asarray, model.given(jnp.asarray(y)))
+    return eqx.tree_at(lambda m: m.data.y, found, y)
+
+
 def spread(model: LinearMixedModel, fit: Fit) -> Spread:
     """sigma^2 A^-1 v, and Lambda^T Z^T W X / sigma^2 in the user's units."""
     at = factored(model, fit.theta)

@@ -13,9 +13,10 @@ from padchol.mixed.conditional import Ranef
 from padchol.mixed.families.predictors import Part
 from padchol.mixed.optimise import Minimum
 from padchol.mixed.refit import Refits, responses_of
-from padchol.mixed.satterthwaite import Hypothesis, Satterthwaite
+from padchol.mixed.satterthwaite import Satterthwaite
 from padchol.mixed.surface import OF_KIND
 from padchol.mixed.terms import Effects, Term
+from padchol.mixed.wald import Hypothesis, wald
 
 
 class Fit(NamedTuple):
@@ -160,17 +161,14 @@ class Fit(NamedTuple):
         return confint.confint(self, level, method, key, n)
 
     def hypothesis(self, L: Any, r: Any = 0.0) -> Hypothesis:
-        """The test of L beta = r, L (p,) or (rows, p), with Satterthwaite's degrees of freedom.
+        """The test of L beta = r, L (p,) or (rows, p).
 
-        L may be the name of a fixed effect, or a list of names: all of them are r. Of linear
-        models; see `padchol.mixed.satterthwaite`. Raises `TypeError` for others.
+        L may be the name of a fixed effect, or a list of names: all of them are r. Degrees of
+        freedom are Satterthwaite's in linear models, see `padchol.mixed.satterthwaite`, and
+        infinite in generalised ones: Wald's test, for large samples.
         """
-        if self.sigma is None:
-            raise TypeError(
-                "expected a linear model for Satterthwaite's degrees of freedom; got a generalised "
-                "one, whose tests are those of large samples: anova, or z in the summary"
-            )
-        return Satterthwaite(self).test(self._rows_of(L), r)
+        df = None if self.sigma is None else Satterthwaite(self).df
+        return wald(self.beta, self.covariance, self._rows_of(L), r, df)
 
     def _rows_of(self, L: Any) -> Any:
         """L, or of names the rows that pick these fixed effects."""
@@ -185,6 +183,18 @@ class Fit(NamedTuple):
     def by_maximum_likelihood(self) -> Fit:
         """The fit, or where it was by REML that of its model by maximum likelihood."""
         return self.model.inference.by_maximum_likelihood(self.model, self)
+
+    def refit(self, y: Any) -> Fit:
+        """The fit of the same model to another response (n,), as `simulate` gives them; of a
+        binomial the successes. A search of its own: for many responses see `bootstrap`.
+
+        Raises `ValueError` for another shape, numbers that are not finite, and responses that the
+        family cannot have.
+        """
+        y = np.asarray(y, float)
+        if y.shape != (self.n,) or not np.isfinite(y).all():
+            raise ValueError(f"expected a response ({self.n},), finite; got shape {y.shape}")
+        return self.model.inference.of_response(self.model, y).fit()
 
     def surface(self) -> Any:
         """The deviance over all parameters: see `padchol.mixed.surface`."""
