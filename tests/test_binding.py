@@ -56,6 +56,7 @@ def test_program_size_does_not_grow(density):
 
 
 @pytest.mark.parametrize("model", [CostModel.gpu(), CostModel.tpu()], ids=["gpu", "tpu"])
+@pytest.mark.slow
 def test_stages_are_few(model):
     """Row 25: in levels, a sweep of any matrix has at most so many shapes."""
     for k in (30, 60, 100, 200):

@@ -124,6 +124,7 @@ def test_blackjax_own_kernel_with_our_marginal():
     np.testing.assert_allclose(mode, approximation(phi).mode, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_short_run_and_its_reproducibility():
     options: Any = {"draws": 4, "warmup": 6, "chains": 2}
     run = lambda key: ours.marginal_nuts(
@@ -149,6 +150,7 @@ def test_settings_that_make_no_sense(options, match):
         ours.nuts(key(), approximation, log_prior, [0.0], **options)
 
 
+@pytest.mark.slow
 def test_a_search_that_fails_is_rejected():
     """A Laplace marginal that is NaN, for want of Newton steps, moves no chain."""
     from blackjax.mcmc.hmc import HMCState

@@ -97,6 +97,7 @@ def test_constrained_fields_of_all_kinds_hold_their_own_draws(precision):
         check(C.astype(precision).astype(float), e, A.toarray(), described(*given), tolerance)
 
 
+@pytest.mark.slow
 def test_nodes_held_at_zero():
     """Where C is known, from single nodes to all of them."""
     A = matrix(np.random.default_rng(1))

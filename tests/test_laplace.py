@@ -205,6 +205,7 @@ def intrinsic(s):
     return IntrinsicGMRF(PLAN, s * PLAN.values(LAPLACIAN), np.ones((n, 1)), 0.1)
 
 
+@pytest.mark.slow
 def test_constraints_are_kept_and_exact_for_gaussian_observations():
     """y ~ N(B loc, B S B^T + noise), S the covariance of the constrained prior."""
     field, noise = GMRF(PLAN, 1.3 * PLAN.values(Q), 0.1), np.eye(m) / 1.7

@@ -215,6 +215,7 @@ def test_tags(case, name):
     assert asked(bare) == dict.fromkeys(TAGS, False) | {"symmetric": True}
 
 
+@pytest.mark.slow
 def test_sums_multiples_and_tags(case):
     """What lineax builds of sparse and diagonal operators is factored as one sparse matrix."""
     dense, plan, a, b = case

@@ -34,6 +34,7 @@ def on_a_grid(z):
     return -2 * np.sum(special.logsumexp(g, 1) + np.log(u[1] - u[0]))
 
 
+@pytest.mark.slow
 def test_the_integral():
     """Of an intercept and of a slope that vary; the gradient beside differences."""
     for z in (np.ones(N), Z):

@@ -104,6 +104,7 @@ def test_a_mesh_refuses_ranges_that_it_is_too_coarse_for():
     np.testing.assert_allclose(unchecked, 25 * m.C.toarray() + m.G.toarray(), rtol=1e-13)
 
 
+@pytest.mark.slow
 @support.both_precisions
 def test_a_field_on_a_mesh_given_observations(precision):
     """The whole way: mesh, projection, plan, and the posterior mean against kriging."""

@@ -78,7 +78,13 @@ def dense_log_joint(name, theta, x):
     return stats.poisson(np.exp(eta)).logpmf(COUNTS).sum() + prior - theta @ theta / 2
 
 
-@pytest.mark.parametrize("name", MODELS)
+COSTLY = ("proper", "held")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name in COSTLY else name for name in MODELS],
+)
 def test_the_joint_density_equals_the_dense_one(name):
     # Of a walk there is no determinant: the constant is found by the identity at the mode.
     walk = Joint(intrinsic, log_prior, None)
@@ -96,6 +102,7 @@ def test_the_joint_density_equals_the_dense_one(name):
     np.testing.assert_allclose(np.array(found) - shift, expected, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_prior_has_a_plan_of_its_own():
     at = jnp.array([0.3])
     own, none = (prior_of(_at_mode(f, at)[0], _slope_of_prior(f, at)) for f in (proper, intrinsic))
@@ -139,7 +146,8 @@ def test_the_map_and_its_volume(name, varying):
         np.testing.assert_allclose(whitening.inverse(theta, x), z, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["proper", pytest.param("held", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["proper", "held"])
 def test_the_density_is_about_standard_normal(name):
     density = density_of(name)
     zero = jnp.zeros(1 + n)
@@ -151,6 +159,7 @@ def test_the_density_is_about_standard_normal(name):
     assert np.abs(H[0, 1:]).max() < 0.3
 
 
+@pytest.mark.slow
 def test_marginal_is_nan_where_no_mode_is_found():
     start = np.full(n, 8.0)
     starved = lambda theta: laplace(
@@ -167,6 +176,7 @@ def test_bad_starts(start):
         preconditioned(proper, log_prior, start)
 
 
+@pytest.mark.slow
 def test_moving_constraints_are_refused():
     def moving(theta):
         field = GMRF(PLAN, PLAN.values(Q)).constrain(np.ones((1, n)), theta)

@@ -181,6 +181,7 @@ def test_models_of_matrices_predict_their_own_rows():
         fit.predict(data)
 
 
+@pytest.mark.slow
 def test_simulations_of_weighted_models():
     """Of rows of weight 4, the residual deviation is half as large; the offset is in all."""
     import jax

@@ -54,6 +54,7 @@ def by_hand(theta):
     return fit.log_marginal + gamma + normal, fit.mode
 
 
+@pytest.mark.slow
 def test_the_approximation_equals_that_by_hand():
     theta = np.array([0.4, 0.7])
     at = latent()
@@ -118,6 +119,7 @@ def test_draws(marginal):
     np.testing.assert_allclose(found.std(0), deviation, rtol=0.15)
 
 
+@pytest.mark.slow
 def test_shapes_of_a_short_run():
     trace = sample(model(), "x", PLAN, draws=3, tune=3, chains=2, random_seed=1)
     assert trace.posterior["x"].shape == (2, 3, n)
