@@ -43,6 +43,8 @@ def check(fit, loglik, theta, beta, extras=(), errors=None):
 
 
 # ---- published fits of counts -------------------------------------------------------------------
+
+
 @pytest.mark.slow
 def test_zero_inflated_poisson():
     """Salamanders, from the paper of glmmTMB (Brooks et al. 2017, R Journal 9(2), 378-400)."""
