@@ -55,7 +55,8 @@ def get(x: jax.Array, at: Sequence[Any], size: Sequence[int]) -> jax.Array:
 
 def put(x: jax.Array, value: jax.Array, at: Sequence[Any]) -> jax.Array:
     """x with `value` at `at`, in place. What `value` is made of must not read other places of x:
-    carry it through a loop first, or x is copied."""
+    carry it through a loop first, or x is copied. It must not overlap what it reads of x either,
+    but for the same place: XLA then reads what it has written (openxla/xla#49176)."""
     at = [jnp.asarray(i, np.int32) for i in at]
     return lax.dynamic_update_slice(x, value, at, allow_negative_indices=False)
 
