@@ -14,9 +14,10 @@ def anova(*fits: Any) -> Any:
     Columns: npar, AIC, BIC, logLik, deviance; and Chisq, Df and p of the ratio of likelihoods to
     the row before, 2 (l - l_before) against chi-squared, which holds for nested models whose
     smaller one is not on the boundary of the larger. Linear models fitted by REML are fitted again
-    by maximum likelihood, as lme4 does. Rows are named by the formula, or counted. Needs pandas.
-    Raises `ValueError` for fewer than two fits, and for fits of other data, `TypeError` for what is
-    none.
+    by maximum likelihood, as lme4 does. Rows are named by the formula, and where that is missing or
+    the same by their place among the fits. p is NaN between models of as many parameters. Needs
+    pandas. Raises `ValueError` for fewer than two fits, and for fits of other data, `TypeError` for
+    what is none.
     """
     import pandas
 
@@ -45,5 +46,6 @@ def anova(*fits: Any) -> Any:
         row["Chisq"], row["Df"] = chisq, more if before is not None else np.nan
         row["p"] = float(scipy.stats.chi2.sf(max(chisq, 0.0), more)) if more else np.nan
         rows.append(row)
-        labels.append(fit.formula or f"fit {k}")
+        name = fit.formula or f"fit {k}"
+        labels.append(f"{name} (fit {k})" if name in labels else name)
     return pandas.DataFrame(rows, index=labels)

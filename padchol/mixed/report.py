@@ -124,7 +124,8 @@ class Fit(NamedTuple):
         levels that the model has not seen: "error", or "zero", the mean of their law. type: "link",
         eta, or "response", E[y], for one trial of a binomial. se: a `Prediction`, (value, se),
         whose standard errors are of eta given theta, or by the delta method of E[y]; they are those
-        of the mean, without the noise of an observation. See `padchol.mixed.predict`. Cost: with
+        of the mean, without the noise of an observation, and take the likelihood's own parameters
+        (zeros, dispersion) as known. See `padchol.mixed.predict`. Cost: with
         se, a solve for each row. Raises `ValueError` for data that cannot be read, levels that the
         model does not know, and models made from matrices where data are given.
         """
