@@ -13,6 +13,7 @@ from test_reference_data import matrix
 import padchol
 from padchol import mixed, precisions
 from padchol.mixed import structures
+from padchol.mixed.boundary import explained
 
 pandas = pytest.importorskip("pandas")
 pytest.importorskip("formulaic", reason="formulas need formulaic")
@@ -237,3 +238,14 @@ def test_animals_of_a_real_pedigree():
     assert fit.converged
     assert abs(fit.sigma * fit.theta[0] - 0.8) < 0.06
     assert abs(fit.sigma - 1) < 0.03
+
+
+def test_a_correlation_of_one_is_singular():
+    r = np.random.default_rng(0)
+    g, f = np.repeat(np.arange(30), 8), np.tile(list("abcd"), 60)
+    y = 1 + r.normal(size=30)[g] + 0.5 * r.normal(size=240)
+    fit = mixed.linear("y ~ 1 + cs(f | g)", pandas.DataFrame({"y": y, "g": g, "f": f})).fit()
+    assert fit.singular == ("cs(f | g)",)
+    assert fit.structure("cs(f | g)")["rho"] == pytest.approx(1.0, abs=1e-5)
+    lost = explained(fit.terms, fit.minimum._replace(converged=False))
+    assert lost.message.startswith("the correlation in cs(f | g) went to its boundary")

@@ -13,6 +13,7 @@ from padchol.mixed.objective import ENOUGH
 from padchol.mixed.optimise import Minimum
 from padchol.mixed.terms import Effects
 
+EDGE = 6.0  # artanh(0.99999), of a correlation that is taken for one
 ZERO = 1e-4  # a standard deviation, in the standard basis, that is taken for none; as in lme4
 
 
@@ -49,8 +50,34 @@ def _clean(theta: np.ndarray) -> np.ndarray:
 def singular(effects: Effects, theta: np.ndarray) -> tuple[str, ...]:
     """The terms whose covariance matrix has not full rank, theta in the standard basis."""
     pairs = zip(effects.terms, basis.factors(effects, theta), strict=True)
+    at_edge = edges(effects, theta)
     return tuple(
         term.name
         for term, T in pairs
-        if np.isfinite(T).all() and np.linalg.svd(T, compute_uv=False).min() <= ZERO
+        if (np.isfinite(T).all() and np.linalg.svd(T, compute_uv=False).min() <= ZERO)
+        or term.name in at_edge
+    )
+
+
+def edges(effects: Effects, theta: np.ndarray) -> tuple[str, ...]:
+    """The terms with a correlation of their structure beyond EDGE."""
+    found, at = [], effects.n_cov
+    for term in effects.terms:
+        rho = theta[at : at + len(term.rho)]
+        at += len(term.rho)
+        if any(
+            kind == "correlation" and abs(z) > EDGE for kind, z in zip(term.kinds, rho, strict=True)
+        ):
+            found.append(term.name)
+    return tuple(found)
+
+
+def explained(effects: Effects, found: Minimum) -> Minimum:
+    """With a word on correlations that ran to their boundary, where a search did not converge."""
+    names = edges(effects, found.x)
+    if found.converged or not names:
+        return found
+    return found._replace(
+        message=f"the correlation in {', '.join(names)} went to its boundary, one or the least that "
+        f"its structure allows: fit the model without it ({found.message})"
     )

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.linalg
 
 from padchol.mixed import basis, start
-from padchol.mixed.boundary import settled, singular
+from padchol.mixed.boundary import explained, settled, singular
 from padchol.mixed.families.predictors import Part, part
 from padchol.mixed.objective import curvature
 from padchol.mixed.optimise import Minimum, minimise
@@ -84,6 +84,7 @@ def fit(model: GeneralizedLinearMixedModel, given: Any, **options: Any) -> Fit:
         search.value_and_grad, search.first, search.even, others=search.others, **options
     )
     found = settled(search.effects, found, search.value_and_grad)
+    found = explained(search.effects, found)
     remark = search.unusable or endless(model, found, search.value_and_grad, search.units)
     if remark:
         found = found._replace(converged=False, message=remark)

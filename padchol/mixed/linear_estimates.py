@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from padchol.mixed import basis
-from padchol.mixed.boundary import ZERO, settled, singular
+from padchol.mixed.boundary import ZERO, explained, settled, singular
 from padchol.mixed.optimise import Minimum, minimise
 from padchol.mixed.refit import Refits, begin, refit_all
 from padchol.mixed.report import Fit
@@ -49,7 +49,7 @@ def fit(model: LinearMixedModel, start: Any, **options: Any) -> Fit:
         value_alone=(lambda x: _solution(inside, x).deviance) if large else None,
         **options,
     )  # fmt: skip
-    found = settled(model.effects, found, value_and_grad)
+    found = explained(model.effects, settled(model.effects, found, value_and_grad))
     theta = basis.to_user(model.effects, model.bases, found.x)
     ending = model.without_data(), jnp.asarray(theta)
     at = _solution(*ending) if large else evaluated(*ending)[0][1]
