@@ -78,6 +78,6 @@ def explained(effects: Effects, found: Minimum) -> Minimum:
     if found.converged or not names:
         return found
     return found._replace(
-        message=f"the correlation in {', '.join(names)} went to its boundary, one or the least that "
-        f"its structure allows: fit the model without it ({found.message})"
+        message=f"the correlation in {', '.join(names)} went to its boundary, one or the least "
+        f"that its structure allows: fit the model without it ({found.message})"
     )
