@@ -14,6 +14,7 @@ from padchol import assembly, likelihoods
 from padchol.gmrf import GMRF, IntrinsicGMRF
 from padchol.laplace import design, laplace
 from padchol.laplace._mode import Problem, are_coupled
+from padchol.laplace._start import begun_at
 
 rng = np.random.default_rng(0)
 n, m = 16, 30
@@ -150,6 +151,24 @@ def test_a_far_start_is_reached_by_halving():
     assert far.converged
     assert far.steps > near.steps
     np.testing.assert_allclose(far.mode, near.mode, atol=1e-10)
+
+
+def test_a_start_from_outside():
+    """It is traced, and stays in its trace: what is jitted inside can be called again outside."""
+    model = jax.jit(lambda s: fitted("poisson", s, 1.7))
+
+    @jax.jit
+    def follow(s, x):
+        with begun_at(x):
+            return model(s)
+
+    cold = model(1.3)
+    warm = follow(1.3, cold.mode)
+    assert warm.steps < cold.steps
+    np.testing.assert_allclose(warm.mode, cold.mode, atol=1e-10)
+    assert follow(1.3, jnp.full(n, jnp.nan)).steps == cold.steps
+    assert model(1.3).steps == cold.steps
+    assert jax.jit(model)(1.3).steps == cold.steps
 
 
 @pytest.mark.parametrize(

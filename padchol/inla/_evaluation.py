@@ -22,6 +22,7 @@ from jaxtyping import Array, Bool, Float
 
 from padchol.inla._correction import corrected_mean
 from padchol.laplace import Laplace
+from padchol.laplace._start import begun_at
 from padchol.numeric.devices import alike
 
 Approximation = Callable[[Float[Array, " p"]], Laplace]
@@ -95,7 +96,12 @@ def _chunks(f: Callable, points: Any, counts: Any, mesh: Mesh | None) -> Any:
         leaves = alike(*leaves, *jax.tree.leaves(points))[: len(leaves)]
 
         def one(i, out):
-            found = f(jax.tree.map(lambda x: x[i], points))
+            point = jax.tree.map(lambda x: x[i], points)
+            if isinstance(f, AtTheta):
+                last = jax.tree.map(lambda o: o[jnp.maximum(i - 1, 0)], out)
+                found = f.after(last, (i > 0) & last.converged, point)
+            else:
+                found = f(point)
             return jax.tree.map(lambda o, x: o.at[i].set(x), out, found)
 
         out = lax.fori_loop(0, count, one, jax.tree.unflatten(tree, leaves))
@@ -152,6 +158,14 @@ class AtTheta(eqx.Module):
 
     def __call__(self, theta: Float[Array, " p"]) -> Evaluated:
         return at_one(self.approximation, self.log_prior, self.along, theta)
+
+    def after(
+        self, last: Evaluated, known: Bool[Array, ""], theta: Float[Array, " p"]
+    ) -> Evaluated:
+        """The same, where the search of the mode begins at the mean of the last point, if that is
+        known: three quarters of the time went into searches from the prior mean (NOTES 37)."""
+        with begun_at(jnp.where(known, last.mean, jnp.nan)):
+            return self(theta)
 
 
 def devices_for(approximation: Approximation, p: int) -> int:

@@ -17,6 +17,7 @@ from padchol.factor import Factor, same_factor
 from padchol.gmrf import GMRF, IntrinsicGMRF, Plane, log_determinants, plane
 from padchol.laplace._design import Design
 from padchol.laplace._mode import LogLikelihood, Problem, are_coupled, mode, problem, search
+from padchol.laplace._start import beginning
 from padchol.methods import WithMethods
 from padchol.numeric.devices import alike
 from padchol.numeric.values import check_values, diagonal_places, poisoned, real_array
@@ -108,7 +109,7 @@ def laplace(
     space left to the data; `constrained=True` holds it on constraints @ (x - loc) = 0, and one
     truth value for each row of the field's constraints on some of them: a second-order walk that
     sums to zero, its slope left to the data, is `constrained=[True, False]`. start: where the
-    search begins, by default loc.
+    search begins, by default loc, or where `padchol.inla` was before.
 
     Works under jit, vmap, grad and hessian with respect to everything `prior`, `loc`, the entries
     of the design and `log_likelihood` depend on. Cost: one factorisation a Newton step, one or two
@@ -125,7 +126,9 @@ def laplace(
     held, rest = _prior(field, constrained)
     dtype = jnp.result_type(field.values, field.loc, jnp.asarray(design.gram.data))
     mean = field.loc.astype(dtype)
-    start = mean if start is None else _vector(plan, real_array(start, "a start"), "start")
+    start = (
+        beginning(mean) if start is None else _vector(plan, real_array(start, "a start"), "start")
+    )
     start = start.astype(dtype) if held is None else held.nearest(start.astype(dtype))
     _check_terms(log_likelihood, design, dtype)
     whole = problem(design, log_likelihood, field.values.astype(dtype), mean, held)
