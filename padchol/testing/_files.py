@@ -1,0 +1,2 @@
+def unit(rng, number):
+    yield None
