@@ -35,9 +35,17 @@ def save(plan: Plan, path: Any) -> None:
         "fingerprint": plan.fingerprint,
         "facts": plan.stats,
     }
+    facts["digest"] = digest(facts)
     arrays: dict[str, Any] = {name: np.asarray(getattr(plan, name)) for name in ARRAYS}
     with Path(path).open("wb") as file:
         np.savez_compressed(file, padchol=np.array(json.dumps(facts)), **arrays)
+
+
+def digest(facts: dict[str, Any]) -> str:
+    """SHA-256 of the facts of a file. The fingerprint covers the tables, and not what is counted of
+    them for people."""
+    rest = {name: value for name, value in facts.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def kept(folder: Any, key: tuple, analyse: Callable[[], Plan]) -> Plan:
@@ -113,6 +121,8 @@ def _read(path: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
                 f"expected a plan of format {FORMAT}; {path} has format {facts['format']}: "
                 "analyse the pattern again"
             )
+        if facts["digest"] != digest(facts):
+            raise PlanFileError(f"{path} is damaged: its facts do not match their digest")
         _check_sizes(path, stored, _layout(facts["layout"]), facts["nnz"])
         return {name: _array(stored, name) for name in ARRAYS}, facts
 

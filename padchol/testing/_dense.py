@@ -43,6 +43,8 @@ def verdict(A: np.ndarray, eps: float, tiny: float) -> Verdict:
     smallest = np.linalg.eigvalsh(H)[:, 0] if n else np.ones(B)
     margin = C * max(n, 1) * eps
     first = np.minimum(_below(H, smallest, margin), np.minimum(hopeless, doubtful))
+    # What is no number may spread through its supernode, to pivots that come before it.
+    first = np.where(np.isfinite(A).all((1, 2)), first, 0)
     last = np.minimum(_below(H, smallest, -margin), hopeless)
     return Verdict(first, last, d, H, smallest)
 
