@@ -36,22 +36,22 @@ class Class(NamedTuple):
 
 def unit(rng: Rng, number: int) -> Iterator[str | None]:
     """A batch on one pattern of the class that this number of unit belongs to."""
-    of = _class(number // UNITS)
-    plan = next((p for p in (_plan(rng, of) for _ in range(TRIES)) if p.layout == of.layout), None)
+    of = of_class(number // UNITS)
+    plan = member(rng, of)
     if plan is None:
         return
     PATTERNS.add(plan.fingerprint)
     a = _matrices.values(rng, plan, BATCH, of.dtype)
     A = _matrices.dense(plan, a)
     b = _matrices.right_hand_sides(rng, A, of.dtype)
-    found = jax.tree.map(np.asarray, _outputs(plan, a, b[:, np.argsort(plan.perm)]))
+    found = jax.tree.map(np.asarray, outputs(plan, a, b[:, np.argsort(plan.perm)]))
     about = f"n = {plan.n}, nnz = {plan.nnz}, {of.device}, {np.dtype(of.dtype)}"
     for k, wrong in enumerate(_wrong(plan, A, b, found, of.dtype)):
         yield f"{about}, matrix {k}: {'; '.join(wrong)}" if wrong else None
 
 
 @lru_cache(maxsize=2)
-def _class(number: int) -> Class:
+def of_class(number: int) -> Class:
     """The layout that is met most often among patterns of one size."""
     rng = np.random.default_rng([17, number])
     n = int(rng.integers(LARGEST + 1)) if number % 6 else int(rng.integers(4))
@@ -61,6 +61,12 @@ def _class(number: int) -> Class:
     of = Class(n, edges, device, dtype, None)
     layouts = Counter(_plan(rng, of).layout for _ in range(20))
     return of._replace(layout=layouts.most_common(1)[0][0])
+
+
+def member(rng: Rng, of: Class) -> padchol.Plan | None:
+    """A plan of the class's layout; None where none was drawn in so many tries."""
+    tries = (_plan(rng, of) for _ in range(TRIES))
+    return next((plan for plan in tries if plan.layout == of.layout), None)
 
 
 def _plan(rng: Rng, of: Class) -> padchol.Plan:
@@ -76,7 +82,7 @@ def _plan(rng: Rng, of: Class) -> padchol.Plan:
 
 
 @jax.jit
-def _outputs(plan: padchol.Plan, a: jax.Array, b: jax.Array) -> dict[str, jax.Array]:
+def outputs(plan: padchol.Plan, a: jax.Array, b: jax.Array) -> dict[str, jax.Array]:
     """Of each matrix; all in the user's order."""
 
     def one(a, b):
@@ -139,4 +145,4 @@ def _errors(plan, A, b, found, v: _dense.Verdict, eps: float) -> Iterator[tuple[
 
 def programs() -> int:
     """How many were compiled."""
-    return _outputs._cache_size()
+    return outputs._cache_size()
