@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 NOT_POSITIVE_DEFINITE = (
     "padchol: the matrix is not positive definite (Factor.info holds 1 + the index of the first "
     "pivot that is not positive). Check its values for NaN, that it is symmetric, and whether it "
@@ -23,3 +25,9 @@ class NotPositiveDefiniteError(ValueError):
 
 class PlanFileError(ValueError):
     """A file that does not hold a plan of this version, or is damaged."""
+
+
+def check_type(x: Any, kind: type | tuple[type, ...], expected: str) -> None:
+    """Raise `TypeError` for what is not of the kind, saying in words what was expected."""
+    if not isinstance(x, kind):
+        raise TypeError(f"expected {expected}; got {type(x).__name__}")

@@ -235,3 +235,21 @@ def test_a_domain_of_ones_own():
     with pytest.raises(ValueError, match="expected 1 < s < 2; got 3"):
         Q.matrix(3.0)
     np.testing.assert_allclose(Q.matrix(1.5).toarray(), 1.5 * np.eye(3))
+
+
+@pytest.mark.parametrize("other", [None, 1.0, sp.eye_array(3)])
+def test_joint_fields_are_of_precisions(other):
+    Q = precisions.rw1(4)
+    for make in (
+        lambda: precisions.kronecker(Q, other),
+        lambda: precisions.grouped(Q, other),
+        lambda: precisions.independent(other, Q),
+        lambda: precisions.replicated(other, 2),
+    ):
+        with pytest.raises(TypeError, match="expected precisions as padchol.precisions makes them"):
+            make()
+
+
+def test_a_fraction_is_no_number_of_values():
+    with pytest.raises(TypeError, match="integer"):
+        precisions.iid(2.5)

@@ -98,3 +98,20 @@ def test_the_limits_of_the_domain_that_belong_to_it():
     )
     iid = precisions.bym2(adjacency()).matrix(2.0, 0.0).toarray()
     np.testing.assert_allclose(iid[:16], 2 * np.eye(16, 32))
+
+
+@pytest.mark.parametrize("name", ["icar", "proper_car", "leroux", "bym2"])
+def test_the_matrix_of_the_caller_is_left_alone(name):
+    """One of floats by rows, unsorted, with a duplicate and a zero."""
+    data, indices = np.array([1, 0.5, 0, 0.5, 1, 1, 1, 1]), np.array([1, 3, 2, 3, 0, 3, 2, 0])
+    W = sp.csr_array((data, indices, np.array([0, 4, 5, 6, 8])), shape=(4, 4))
+    before = [x.copy() for x in (W.data, W.indices, W.indptr)]
+    getattr(precisions, name)(W)
+    for x, y in zip(before, (W.data, W.indices, W.indptr), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("W", [None, "W", object(), [[1.0], [1.0, 2.0]], np.ones(3)])
+def test_what_is_no_matrix_of_weights_is_refused(W):
+    with pytest.raises((TypeError, ValueError), match="expected an adjacency matrix"):
+        precisions.icar(W)

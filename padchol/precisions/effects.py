@@ -14,6 +14,7 @@ and with two effects rho_21 is their correlation. The first column of R is alway
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,7 +31,7 @@ from padchol.precisions.precision import Precision, combination, proper
 
 def iid(n: int) -> Precision:
     """Q = tau I: n independent values. Parameter tau, the precision of each."""
-    if n < 1:
+    if operator.index(n) < 1:
         raise ValueError(f"expected n >= 1; got {n}")
     return combination([sp.eye_array(n)], lambda tau: (tau,), ("tau",), domain={"tau": POSITIVE})
 

@@ -8,12 +8,24 @@ import numpy as np
 import scipy.sparse as sp
 
 
+def matrix(x: Any, what: str) -> sp.csr_array:
+    """x as a sparse matrix of floats, a copy; `TypeError` or `ValueError` for what is none."""
+    try:
+        found = sp.csr_array(x, dtype=float, copy=True)
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"expected {what}, a matrix; got {type(x).__name__}: {error}") from error
+    if found.ndim != 2:
+        raise ValueError(f"expected {what}, a matrix; got shape {found.shape}")
+    return found
+
+
 def adjacency(W: Any) -> sp.csr_array:
     """W checked: square, symmetric, not negative, zero on the diagonal; `ValueError` otherwise."""
-    W = sp.csr_array(W, dtype=float)
+    W = matrix(W, "an adjacency matrix")
     W.sum_duplicates()
     W.eliminate_zeros()
-    if W.ndim != 2 or W.shape[0] != W.shape[1] or not W.shape[0]:
+    if W.shape[0] != W.shape[1] or not W.shape[0]:
         raise ValueError(f"expected a square adjacency matrix; got shape {W.shape}")
     for wrong, what in (
         (abs(W - W.T).tocoo().data > 0, "symmetric weights"),

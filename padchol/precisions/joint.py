@@ -11,6 +11,7 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Array
 
+from padchol.errors import check_type
 from padchol.precisions.precision import Fixed, Precision
 
 
@@ -31,6 +32,7 @@ def kronecker(left: Precision, right: Precision) -> Precision:
     + m k_2 - k_1 k_2 dimensions, as in the interactions of Knorr-Held (2000, Statistics in Medicine
     19, 2555-2567). It must not depend on the parameters.
     """
+    check_precisions(left, right)
     m, n = left.n, right.n
     p, q = (index.reshape(-1) for index in np.indices((left.rows.size, right.rows.size)))
     rows, cols = left.rows[p] * n + right.rows[q], left.cols[p] * n + right.cols[q]
@@ -64,6 +66,7 @@ def grouped(Q: Precision, R: Precision) -> Precision:
     correlation between successive months. `ValueError` for an R without a tau. Null space: see
     `kronecker`, which this is.
     """
+    check_precisions(Q, R)
     if "tau" not in R.names:
         raise ValueError(
             f"expected a precision between groups with a parameter tau, which is set to 1; got "
@@ -105,6 +108,7 @@ def independent(*fields: Precision) -> Precision:
     Parameters: a tuple for each field, `values((tau,), (tau, rho))`. Copies of one field that share
     their parameters: `replicated`.
     """
+    check_precisions(*fields)
     start = np.cumsum([0, *(field.n for field in fields)])
     rows = np.concatenate([field.rows + at for field, at in zip(fields, start, strict=False)])
     cols = np.concatenate([field.cols + at for field, at in zip(fields, start, strict=False)])
@@ -137,12 +141,19 @@ def replicated(Q: Precision, count: int) -> Precision:
     x is copy by copy, `x.reshape(count, Q.n)`. Null space: that of Q in each copy. `ValueError`
     for a count below 1.
     """
+    check_precisions(Q)
     if count < 1:
         raise ValueError(f"expected at least one copy of the field; got {count}")
     start = np.repeat(np.arange(count) * Q.n, Q.rows.size)
     rows, cols = np.tile(Q.rows, count) + start, np.tile(Q.cols, count) + start
     constraints = np.kron(np.eye(count), Q.constraints)
     return Precision(rows, cols, constraints, _Copies(Q, count), _CopiesNull(Q, count), Q.names)
+
+
+def check_precisions(*given: Any) -> None:
+    """Raise `TypeError` for what is not a precision."""
+    for each in given:
+        check_type(each, Precision, "precisions as padchol.precisions makes them")
 
 
 def _basis(precision: Precision) -> np.ndarray:

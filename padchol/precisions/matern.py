@@ -21,6 +21,7 @@ import scipy.sparse as sp
 from jaxtyping import Array
 
 from padchol.precisions.domain import POSITIVE, Interval, one_within
+from padchol.precisions.graphs import matrix
 from padchol.precisions.precision import Precision, combination
 
 
@@ -33,7 +34,7 @@ def matern(C: Any, G: Any, alpha: int = 2, *, kappa: Interval = POSITIVE) -> Pre
     standard deviation. Positive definite for kappa > 0 and tau > 0; elsewhere, and outside of the
     interval given for kappa, an error, or NaN where they are traced.
     """
-    C, G = sp.csr_array(C), sp.csr_array(G)
+    C, G = matrix(C, "the mass C"), matrix(G, "the stiffness G")
     if C.shape != G.shape or C.shape[0] != C.shape[1]:
         raise ValueError(f"expected square C and G of one order; got {C.shape} and {G.shape}")
     mass = np.asarray(C.sum(1)).reshape(-1)

@@ -20,7 +20,7 @@ from padchol.analysis import analyze
 from padchol.gmrf import IntrinsicGMRF, pins
 from padchol.plan import Plan
 from padchol.precisions.domain import POSITIVE
-from padchol.precisions.graphs import adjacency, indicators, laplacian
+from padchol.precisions.graphs import adjacency, indicators, laplacian, matrix
 from padchol.precisions.precision import Precision, combination
 
 DENSE = 1500  # order up to which inverting takes half a second; the sparse way compiles for four
@@ -43,7 +43,7 @@ def scaled_precision(Q: Any, null: Any) -> sp.csc_array:
     and k solves beyond. `ValueError` for shapes that do not fit, and where double precision does
     not carry Q or null is not its null space.
     """
-    Q, null = sp.csc_array(Q, dtype=float), np.asarray(null, float)
+    Q, null = sp.csc_array(matrix(Q, "a precision")), np.asarray(null, float)
     if Q.shape[0] != Q.shape[1] or null.ndim != 2 or null.shape[0] != Q.shape[0]:
         raise ValueError(
             f"expected a square precision and a basis of its null space with as many rows; got "
