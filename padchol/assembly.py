@@ -25,7 +25,7 @@ from jaxtyping import Array, Float, Int
 from padchol.methods import WithMethods
 from padchol.numeric.devices import alike
 from padchol.numeric.values import check_values, pair_weights, real_array
-from padchol.plan import Plan
+from padchol.plan import Plan, check_plan
 from padchol.symbolic.layout import fits_int32
 from padchol.symbolic.pattern import entries, positions
 from padchol.symbolic.supernodes import ramp
@@ -118,6 +118,7 @@ def gram(plan: Plan, A: Any) -> Gram:
     A is a scipy matrix, or a JAX BCOO or BCSR. Tables and time in proportion to the sum over rows
     of A of c (c + 1) / 2, c their entries. Raises `ValueError` for a pattern the plan lacks.
     """
+    check_plan(plan)
     t = entries(A)
     if t.shape[1] != plan.n:
         raise ValueError(f"expected A with {plan.n} columns, the plan's order; got {t.shape}")
@@ -141,7 +142,10 @@ def kron(plan: Plan, A: Any, B: Any) -> Products:
     a and b are the stored entries of A and B (their `.data`), both full symmetric: space-time
     precisions, say. The plan must hold the pattern: `analyze(scipy.sparse.kron(A, B))`.
     """
+    check_plan(plan)
     s, t = entries(A), entries(B)
+    if s.shape[0] != s.shape[1] or t.shape[0] != t.shape[1]:
+        raise ValueError(f"expected square matrices; got shapes {s.shape} and {t.shape}")
     p, q = (index.reshape(-1) for index in np.indices((s.rows.size, t.rows.size)))
     if (order := s.shape[0] * t.shape[0]) != plan.n:
         raise ValueError(f"expected a product of order {plan.n}, the plan's; got {order}")
@@ -178,6 +182,7 @@ def blocks(plan: Plan, parts: Sequence[Sequence[Any]]) -> Blocks:
     zeros, diagonal blocks are full symmetric. The map takes the stored entries (`.data`) of every
     block that is not None, row by row.
     """
+    check_plan(plan)
     found = [(i, j, entries(part)) for i, row in enumerate(parts) for j, part in _real(row)]
     sizes = [0] * len(parts)
     for i, j, t in found:

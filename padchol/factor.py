@@ -161,7 +161,8 @@ class Factor(WithMethods):
         change `padchol.assembly.gram(plan, U^T)(ones)` for a sparse U: the way for many columns.
         """
         columns, _ = self._columns(U, "columns of a change")
-        if isinstance(sign, jax.core.Tracer) or sign not in (1, -1):
+        known = not isinstance(sign, jax.core.Tracer) and getattr(sign, "shape", ()) == ()
+        if not known or sign not in (1, -1):
             raise ValueError(f"expected sign 1 (A + U U^T) or -1 (A - U U^T); got {sign!r}")
         return low_rank(self, columns, int(sign))
 
@@ -191,8 +192,6 @@ def cholesky(plan: Plan, a: Any, *, throw: bool = False, mesh: Any = None) -> Fa
     >>> print(F.info, F.marginal_variances().round(4))
     0 [0.75 1.   0.75]
     """
-    if not isinstance(plan, Plan):
-        raise TypeError(f"expected a Plan, as made by padchol.analyze; got {type(plan).__name__}")
     a = check_values(plan, a)
     plan = placed(plan, mesh)
     panels, pivots, info = numeric.factorise(plan, a)

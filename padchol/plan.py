@@ -9,6 +9,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from padchol.errors import check_type
 from padchol.facts import Facts
 from padchol.methods import WithMethods
 from padchol.report import report
@@ -122,6 +123,11 @@ class Plan(WithMethods):
 
     def __repr__(self) -> str:
         return f"Plan(n={self.n}, nnz={self.nnz}, nnz_L={self.nnz_L}, {self.fingerprint[:12]})"
+
+
+def check_plan(plan: Any) -> None:
+    """Raise `TypeError` for what is not a plan."""
+    check_type(plan, Plan, "a Plan, as made by padchol.analyze")
 
 
 def fingerprint(arrays: dict[str, np.ndarray], layout: Layout, nnz_L: int) -> str:

@@ -218,3 +218,22 @@ def test_a_traced_plan_is_refused_by_name():
     plan = padchol.analyze(assembly.gram_pattern(A))
     with pytest.raises(ValueError, match="a plan that is known when the map is made"):
         jax.jit(lambda plan: assembly.gram(plan, A)(jnp.ones(9)))(plan)
+
+
+@pytest.mark.parametrize("plan", [None, "plan", sp.eye_array(4)])
+def test_what_is_no_plan_is_refused(plan):
+    eye = sp.eye_array(4)
+    for make in (
+        lambda: assembly.gram(plan, eye),
+        lambda: assembly.kron(plan, sp.eye_array(2), sp.eye_array(2)),
+        lambda: assembly.blocks(plan, [[eye]]),
+        lambda: padchol.structured_copy(plan, np.ones(4)),
+    ):
+        with pytest.raises(TypeError, match="expected a Plan"):
+            make()
+
+
+def test_kronecker_products_are_of_square_matrices():
+    plan = padchol.analyze(sp.eye_array(4))
+    with pytest.raises(ValueError, match="expected square matrices"):
+        assembly.kron(plan, sp.csr_array((2, 3)), sp.eye_array(2))

@@ -402,3 +402,10 @@ def test_a_prior_on_another_plan_of_as_many_values_is_refused():
     assert moved.nnz == PLAN.nnz
     with pytest.raises(ValueError, match="a prior on the plan of the design"):
         laplace(DESIGN, DATA["poisson"](1.7), GMRF(moved, np.ones(moved.nnz)))
+
+
+def test_a_design_is_asked_for():
+    A = support.grid(2, 2)
+    plan = padchol.analyze(A)
+    with pytest.raises(TypeError, match="expected a design, as made by padchol.laplace.design"):
+        laplace(plan, likelihoods.poisson(np.ones(4)), plan.values(A))

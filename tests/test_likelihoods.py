@@ -106,3 +106,17 @@ def test_likelihoods_are_pytrees_of_their_data():
     assert count == 1
     term = likelihoods.poisson(np.ones(3))  # and functions like others
     np.testing.assert_allclose(jax.jit(term)(jnp.zeros(3)), -1.0, rtol=1e-12)
+
+
+def test_complex_numbers_and_half_precision_are_refused():
+    """Their imaginary part would be lost in silence."""
+    for bad in (np.ones(3, complex), np.ones(3, np.float16)):
+        with pytest.raises(TypeError, match="numbers for a likelihood"):
+            likelihoods.poisson(bad)
+        with pytest.raises(TypeError, match="numbers for a likelihood"):
+            likelihoods.gaussian(np.ones(3), bad)
+
+
+def test_weighted_is_of_a_likelihood():
+    with pytest.raises(TypeError, match="expected likelihoods as padchol.likelihoods makes them"):
+        likelihoods.weighted(None, 2.0)

@@ -222,3 +222,13 @@ def test_products():
     weight = np.where(plan.rows == plan.cols, 1, 2)
     pairs = np.sum(np.asarray(x)[plan.rows] * np.asarray(x)[plan.cols], 1)
     np.testing.assert_allclose(by_a, weight * pairs, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("bad", [None, "x", ["a"], object(), [[1.0], [1.0, 2.0]], {"a": 1.0}])
+def test_what_is_no_array_of_numbers_is_refused_in_words(bad):
+    _, plan, a = support.case("path")
+    F = padchol.cholesky(plan, a)
+    with pytest.raises((TypeError, ValueError), match="expected values to be an array of numbers"):
+        padchol.structured_copy(plan, bad)
+    with pytest.raises((TypeError, ValueError), match="expected a right-hand side to be an array"):
+        F.solve(bad)

@@ -13,6 +13,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from padchol.errors import check_type
 from padchol.factor import Factor, same_factor
 from padchol.gmrf import GMRF, IntrinsicGMRF, Plane, log_determinants, plane
 from padchol.laplace._design import Design
@@ -121,6 +122,7 @@ def laplace(
     `converged` is then false. It is as well where no mode is found, H is not positive definite
     there, or log p(y) is not finite.
     """
+    check_type(design, Design, "a design, as made by padchol.laplace.design")
     plan = design.plan
     field = _field(plan, prior, loc)
     held, rest = _prior(field, constrained)

@@ -12,7 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from padchol.errors import check_type
 from padchol.methods import WithMethods
+from padchol.numeric.values import real_array
 
 Terms = Callable[[Float[Array, " m"]], Float[Array, " m"]]
 """eta (m,) to the terms log p(y_i | eta_i) (m,)."""
@@ -69,6 +71,11 @@ class Likelihood(WithMethods):
         return [jnp.shape(leaf) for leaf in jax.tree.leaves(self)]
 
 
+def check_kind(likelihood: Any) -> None:
+    """Raise `TypeError` for what is not a likelihood."""
+    check_type(likelihood, Likelihood, "likelihoods as padchol.likelihoods makes them")
+
+
 def where_possible(possible: Array, value: Array, defined: Array) -> Array:
     """The value; -inf where the data cannot occur, NaN where the law is not defined."""
     return where_defined(defined, jnp.where(possible, value, -jnp.inf))
@@ -97,8 +104,8 @@ def times_exp(weight: Array, eta: Array) -> Array:
 
 
 def real(x: Any) -> Array:
-    x = jnp.asarray(x)
-    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
+    """Data or parameters as floats; `TypeError` for complex numbers and for half precision."""
+    return real_array(x, "numbers for a likelihood")
 
 
 def weight(x: Any, name: str) -> Array:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from padchol.likelihoods._base import Likelihood, real
+from padchol.likelihoods._base import Likelihood, check_kind, real
 
 
 def stacked(*likelihoods: Likelihood) -> Stacked:
@@ -23,7 +23,7 @@ def stacked(*likelihoods: Likelihood) -> Stacked:
     if not likelihoods:
         raise ValueError("expected one or more likelihoods; got none")
     for each in likelihoods:
-        _check_kind(each)
+        check_kind(each)
         _ = each.length  # raises where it is not known
     return Stacked(likelihoods)
 
@@ -33,7 +33,7 @@ def with_offset(likelihood: Likelihood, offset: Any) -> WithOffset:
 
     Raises `TypeError` for what is not a `Likelihood`.
     """
-    _check_kind(likelihood)
+    check_kind(likelihood)
     return WithOffset(likelihood, real(offset))
 
 
@@ -106,11 +106,3 @@ class WithOffset(Likelihood):
 
     def _shapes(self) -> list[tuple[int, ...]]:
         return [self.offset.shape, *self.likelihood._shapes()]
-
-
-def _check_kind(likelihood: Any) -> None:
-    if not isinstance(likelihood, Likelihood):
-        raise TypeError(
-            "expected likelihoods as padchol.likelihoods makes them; got "
-            f"{type(likelihood).__name__}"
-        )

@@ -7,14 +7,16 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from padchol.likelihoods._base import Likelihood, weight
+from padchol.likelihoods._base import Likelihood, check_kind, weight
 
 
 def weighted(likelihood: Likelihood, weights: Any) -> Weighted:
     """The terms of the likelihood times weights >= 0, a number or (m,)
 
-    A weight of 2 stands for two rows with the same data. Raises `ValueError` for negative weights.
+    A weight of 2 stands for two rows with the same data. Raises `ValueError` for negative weights,
+    `TypeError` for what is not a `Likelihood`.
     """
+    check_kind(likelihood)
     return Weighted(likelihood, weight(weights, "weights"))
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from padchol.plan import Plan
+from padchol.plan import Plan, check_plan
 from padchol.symbolic import pattern as patterns
 from padchol.symbolic.layout import INT32_MAX, Section
 
@@ -188,7 +188,9 @@ def poisoned(x: Array, sound: Array) -> Array:
 
 
 def check_values(plan: Plan, a: Any) -> Array:
-    """`a` as a floating (nnz,) array: integers are promoted, complex and wrong shapes refused."""
+    """`a` as a floating (nnz,) array: integers are promoted, complex and wrong shapes refused, and
+    so is what is not a plan."""
+    check_plan(plan)
     a = real_array(a, "values")
     if a.shape != (plan.nnz,):
         raise ValueError(
@@ -214,7 +216,12 @@ def as_shape(shape: Any) -> tuple[int, ...]:
 
 def real_array(x: Any, what: str) -> Array:
     """A float array; integers and booleans become JAX's default float type."""
-    x = jnp.asarray(x)
+    try:
+        x = jnp.asarray(x)
+    except (TypeError, ValueError) as error:  # JAX's and numpy's, of texts, objects, ragged lists
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        given = getattr(x, "dtype", type(x).__name__)
+        raise kind(f"expected {what} to be an array of numbers; got {given}: {error}") from error
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         raise TypeError(f"expected real {what}; got dtype {x.dtype} (complex is not supported)")
     if x.dtype not in (jnp.float32, jnp.float64):
