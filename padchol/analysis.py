@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from padchol.candidates import Candidate, cheapest, cheapest_in_levels, tried_orderings
+from padchol.errors import check_type
 from padchol.facts import Facts
 from padchol.plan import FORMAT, Plan, fingerprint
 from padchol.progress import Progress
@@ -90,6 +91,8 @@ def analyze(
     if not isinstance(shards, int | np.integer) or isinstance(shards, bool) or shards < 1:
         raise ValueError(f"expected shards to be a number of devices, 1 or more; got {shards!r}")
     shards = int(shards)
+    if costs is not None:
+        check_type(costs, CostModel, "costs to be a padchol.CostModel")
     platform = _default_platform() if device == "auto" else device
     model = CostModel.of(platform) if costs is None else costs.on(platform)
     names = ordering.candidates(pattern) if isinstance(order, str) and order == "auto" else [order]

@@ -252,3 +252,11 @@ def test_diagonals_that_reach_outside_of_the_matrix():
     dense = np.zeros((4, 4))
     dense[t.rows, t.cols] = t.data
     np.testing.assert_array_equal(dense, A.toarray())
+
+
+@pytest.mark.parametrize("n", [3.5, "3", None, np.nan, np.ones(2)])
+def test_the_order_of_index_arrays_is_an_integer(n):
+    """Not cut to one: a text or 3.5 would give a plan of order 3."""
+    with pytest.raises(TypeError, match="expected an order n that is an integer"):
+        canonical((np.arange(3), np.arange(3), n))
+    assert canonical((np.arange(3), np.arange(3), np.int32(3))).n == 3

@@ -275,3 +275,9 @@ def test_the_default_device(monkeypatch):
     assert padchol.analyze(A, device="cpu").fingerprint == planned["cpu"]
     with jax.default_device(jax.devices("cpu")[0]):
         assert padchol.analyze(A).fingerprint == planned["cpu"]
+
+
+@pytest.mark.parametrize("costs", ["cpu", 3, {}, CostModel])
+def test_prices_are_a_cost_model(costs):
+    with pytest.raises(TypeError, match=r"expected costs to be a padchol\.CostModel; got"):
+        padchol.analyze(sp.eye_array(3), costs=costs)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import operator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -101,7 +102,11 @@ def _from_diagonals(A: Any) -> Triplets:
 def _from_tuple(A: tuple) -> Triplets:
     if len(A) != 3:
         raise ValueError(f"expected a tuple (rows, cols, n); got {len(A)} items")
-    rows, cols, n = np.asarray(A[0]), np.asarray(A[1]), int(A[2])
+    rows, cols = np.asarray(A[0]), np.asarray(A[1])
+    try:
+        n = operator.index(A[2])
+    except TypeError:
+        raise TypeError(f"expected an order n that is an integer; got {A[2]!r}") from None
     for name, index in (("rows", rows), ("cols", cols)):
         if index.size and not np.issubdtype(index.dtype, np.integer):
             raise TypeError(f"expected integer {name}; got dtype {index.dtype}")
