@@ -1,5 +1,5 @@
-"""Values for a batch of matrices of one pattern: well and badly scaled, nearly singular, indefinite,
-and numbers that are none."""
+"""Values for a batch of matrices of one pattern: well and badly scaled, nearly singular,
+indefinite, and numbers that are none."""
 
 from __future__ import annotations
 
@@ -37,11 +37,13 @@ def _margin(rng: Rng, count: int, n: int, eps: float) -> np.ndarray:
     kind = rng.choice(5, size=(count, 1), p=[0.4, 0.2, 0.1, 0.1, 0.2])
     least = 10.0 ** rng.uniform(np.log10(eps) - 1, -2, size=(count, 1))
     uniform = rng.uniform(size=(count, n))
-    return np.choose(kind, [uniform + 0.1, least * uniform, 0 * uniform, 1.0, -least - uniform * (uniform < 0.1)])
+    return np.choose(
+        kind, [uniform + 0.1, least * uniform, 0 * uniform, 1.0, -least - uniform * (uniform < 0.1)]
+    )
 
 
 def _scaled(rng: Rng, plan: padchol.Plan, a: np.ndarray, decades: int) -> np.ndarray:
-    """D A D, with powers of two in D, or any numbers; entries stay within 10^-decades, 10^decades."""
+    """D A D, of any D for which entries stay within 10^-decades and 10^decades."""
     count = len(a)
     spread = rng.choice([0.0, 0.0, 0.05, 0.5, 1.0], size=(count, 1))
     shift = np.where(rng.random((count, 1)) < 0.3, rng.uniform(-0.9, 0.9, size=(count, 1)), 0)

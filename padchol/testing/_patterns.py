@@ -54,7 +54,9 @@ def arrow(rng: Rng, n: int) -> np.ndarray:
 
 def dense_rows(rng: Rng, n: int) -> np.ndarray:
     tips = rng.integers(n, size=rng.integers(1, 4))
-    return np.concatenate([scattered(rng, n), *(np.stack([np.arange(n), 0 * np.arange(n) + t], 1) for t in tips)])
+    return np.concatenate(
+        [scattered(rng, n), *(np.stack([np.arange(n), 0 * np.arange(n) + t], 1) for t in tips)]
+    )
 
 
 def grid(rng: Rng, n: int) -> np.ndarray:
@@ -170,8 +172,8 @@ def container(rng: Rng, n: int, rows, cols, data) -> tuple[str, Any]:
     return name, getattr(sp, name)(base)
 
 
-def compressed(name: str, n: int, rows, cols, data) -> Any:
-    """By rows or columns, neither sorted within these nor summed."""
+def compressed(name: str, n: int, rows, cols, data, shape: Any = None) -> Any:
+    """By rows or columns of n, neither sorted within these nor summed."""
     if name.endswith("csc"):
         rows, cols = cols, rows
     order = np.argsort(rows, kind="stable")
@@ -179,14 +181,17 @@ def compressed(name: str, n: int, rows, cols, data) -> Any:
     parts = (data[order], cols[order], pointer)
     if name == "BCSR":
         return jsparse.BCSR(parts, shape=(n, n))
-    return (sp.csc_array if name.endswith("csc") else sp.csr_array)(parts, shape=(n, n))
+    return (sp.csc_array if name.endswith("csc") else sp.csr_array)(parts, shape=shape or (n, n))
 
 
-def arrays_of(A: Any) -> list[np.ndarray]:
-    """Copies of what a container holds, to see whether anybody has changed it."""
-    names = ("data", "indices", "indptr", "row", "col", "rows", "offsets")
-    held = A[:2] if isinstance(A, tuple) else [getattr(A, k, None) for k in names]
-    return [np.array(x) for x in held if hasattr(x, "dtype") and x.dtype != object]
+def contents(A: Any) -> list[bytes]:
+    """What a container or an array holds, to see whether anybody has changed it."""
+    names = ("data", "indices", "indptr", "row", "col", "offsets")
+    if isinstance(A, tuple | list | np.ndarray):
+        held = [A] if isinstance(A, np.ndarray) else [*A]
+    else:
+        held = [getattr(A, k, None) for k in names]
+    return [x.tobytes() for x in held if isinstance(x, np.ndarray) and x.dtype != object]
 
 
 def order_of(rng: Rng, n: int) -> Any:

@@ -28,7 +28,7 @@ WALKS, FACTORS, CONTAINERS = 10, 6, 8  # cases of one unit
 
 
 def unit(rng: Rng, number: int) -> Iterator[str | None]:
-    """One plan of a class: walks of the plan, of factors on it, and its values from JAX matrices."""
+    """A plan of a class: walks of it, of factors on it, and its values from JAX matrices."""
     of = _values.of_class(number // _values.UNITS)
     plan = _values.member(rng, of)
     if plan is None:
@@ -43,7 +43,10 @@ def unit(rng: Rng, number: int) -> Iterator[str | None]:
             yield f"{about}: another plan after {names}"
             continue
         moved = rng.permutation(len(a))
-        wrong = _differs([x[moved] for x in jax.tree.leaves(expected)], _values.outputs(found, a[moved], b[moved]))
+        wrong = _differs(
+            [x[moved] for x in jax.tree.leaves(expected)],
+            _values.outputs(found, a[moved], b[moved]),
+        )
         yield f"{about}: other results after {names}: {wrong}" if wrong else None
     yield from _of_factors(rng, plan, a, b, about)
     yield from _of_containers(rng, plan, about)

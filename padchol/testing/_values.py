@@ -98,7 +98,9 @@ def outputs(plan: padchol.Plan, a: jax.Array, b: jax.Array) -> dict[str, jax.Arr
     return jax.vmap(one)(a, b)
 
 
-def _wrong(plan: padchol.Plan, A: np.ndarray, b: np.ndarray, found: dict, dtype: Any) -> list[list[str]]:
+def _wrong(
+    plan: padchol.Plan, A: np.ndarray, b: np.ndarray, found: dict, dtype: Any
+) -> list[list[str]]:
     """What is wrong with each matrix of a batch; A and b in the plan's order."""
     eps, tiny = np.finfo(dtype).eps, np.finfo(dtype).tiny
     v = _dense.verdict(A, eps, 2 * tiny / eps)
