@@ -34,6 +34,7 @@ PUBLIC = (
     "padchol.precisions",
     "padchol.precisions.mesh",
     "padchol.splines",
+    "padchol.testing",
 )
 
 

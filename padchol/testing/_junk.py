@@ -18,6 +18,11 @@ def _thing(rng: np.random.Generator) -> Any:
     return object()
 
 
+def less(pool: Pool, *names: str) -> Pool:
+    """A pool without some of its kinds, which are of use for an argument after all."""
+    return {name: make for name, make in pool.items() if name not in names}
+
+
 # Of no use anywhere.
 OBJECTS: Pool = {
     "None": lambda rng: None,
@@ -52,9 +57,9 @@ SPARSE: Pool = {
     "a JAX matrix": lambda rng: jsparse.BCOO((jnp.ones(1), jnp.zeros((1, 2), int)), shape=(N, N)),
 }
 VECTOR: Pool = OBJECTS | SHAPES | TYPES | SPARSE | {"a number": lambda rng: 2.0}
-TERMS: Pool = {k: v for k, v in (OBJECTS | TYPES).items()} | {
-    "a scipy matrix": SPARSE["a scipy matrix"]
-}
+NUMBERS: Pool = less(VECTOR, "a number")  # one for all is of use
+ROWS: Pool = less(VECTOR, "None", "half precision", "a scipy matrix")
+TERMS: Pool = OBJECTS | TYPES | {"a scipy matrix": SPARSE["a scipy matrix"]}
 POSITIVE: Pool = OBJECTS | {
     "complex": lambda rng: 1j,
     "negative": lambda rng: -float(rng.exponential()) - 1e-12,
@@ -68,8 +73,8 @@ PARAMETER: Pool = POSITIVE | {
     "a vector": lambda rng: np.ones(3),
 }
 # Parameters outside of the interval (-1, 1), and of (0, 1).
-CORRELATION: Pool = PARAMETER | {"one": lambda rng: 1.0}
-CORRELATION = {k: v for k, v in CORRELATION.items() if k not in ("zero", "negative")}
+NUMBER: Pool = less(PARAMETER, "a vector")
+CORRELATION: Pool = less(PARAMETER, "zero", "negative") | {"one": lambda rng: 1.0}
 PROBABILITY: Pool = PARAMETER | {"one": lambda rng: 1.0, "two": lambda rng: 2}
 COUNT: Pool = OBJECTS | {
     "a fraction": lambda rng: 2.5,
@@ -82,11 +87,6 @@ COUNT: Pool = OBJECTS | {
 
 
 # ---- matrices ---------------------------------------------------------------------------------
-
-
-def _entries(rng: np.random.Generator, change: Callable) -> tuple:
-    rows, cols = np.arange(N), np.arange(N)
-    return change(rows, cols)
 
 
 def _unsymmetric(rng: np.random.Generator) -> Any:
@@ -102,28 +102,28 @@ def _unequal(rng: np.random.Generator) -> Any:
     return A.tocsr()
 
 
-ROWS = np.arange(N)
+INDEX = np.arange(N)
 INDICES: Pool = {
-    "a pair": lambda rng: (ROWS, ROWS),
-    "four items": lambda rng: (ROWS, ROWS, N, N),
-    "negative order": lambda rng: (ROWS, ROWS, -N),
-    "an order of text": lambda rng: (ROWS, ROWS, "12"),
-    "no order": lambda rng: (ROWS, ROWS, None),
-    "a fractional order": lambda rng: (ROWS, ROWS, N + 0.5),
-    "an order of NaN": lambda rng: (ROWS, ROWS, np.nan),
-    "an infinite order": lambda rng: (ROWS, ROWS, np.inf),
-    "an order beyond 32 bits": lambda rng: (ROWS, ROWS, 2**40),
-    "an order of arrays": lambda rng: (ROWS, ROWS, ROWS),
-    "index out of range": lambda rng: (ROWS + int(rng.integers(1, 9)), ROWS, N),
-    "negative index": lambda rng: (ROWS - 1, ROWS, N),
-    "NaN indices": lambda rng: (np.full(N, np.nan), ROWS, N),
-    "floating indices": lambda rng: (ROWS.astype(float), ROWS, N),
-    "texts as indices": lambda rng: (["a"] * N, ROWS, N),
+    "a pair": lambda rng: (INDEX, INDEX),
+    "four items": lambda rng: (INDEX, INDEX, N, N),
+    "negative order": lambda rng: (INDEX, INDEX, -N),
+    "an order of text": lambda rng: (INDEX, INDEX, "12"),
+    "no order": lambda rng: (INDEX, INDEX, None),
+    "a fractional order": lambda rng: (INDEX, INDEX, N + 0.5),
+    "an order of NaN": lambda rng: (INDEX, INDEX, np.nan),
+    "an infinite order": lambda rng: (INDEX, INDEX, np.inf),
+    "an order beyond 32 bits": lambda rng: (INDEX, INDEX, 2**40),
+    "an order of arrays": lambda rng: (INDEX, INDEX, INDEX),
+    "index out of range": lambda rng: (INDEX + int(rng.integers(1, 9)), INDEX, N),
+    "negative index": lambda rng: (INDEX - 1, INDEX, N),
+    "NaN indices": lambda rng: (np.full(N, np.nan), INDEX, N),
+    "floating indices": lambda rng: (INDEX.astype(float), INDEX, N),
+    "texts as indices": lambda rng: (["a"] * N, INDEX, N),
     "None as indices": lambda rng: (None, None, N),
-    "indices of other lengths": lambda rng: (ROWS, ROWS[1:], N),
+    "indices of other lengths": lambda rng: (INDEX, INDEX[1:], N),
     "matrices of indices": lambda rng: (np.zeros((2, 2), int), np.zeros((2, 2), int), N),
     "huge indices": lambda rng: (np.full(1, 2**63, np.uint64), np.zeros(1, int), N),
-    "one triangle": lambda rng: (ROWS[1:], ROWS[:-1], N),
+    "one triangle": lambda rng: (INDEX[1:], INDEX[:-1], N),
 }
 MATRIX: Pool = (
     OBJECTS
@@ -155,25 +155,26 @@ def _of_objects() -> Any:
 
 
 # What has values, on the plan of the targets: other orders and patterns, and complex numbers too.
-VALUED: Pool = {k: v for k, v in MATRIX.items() if k not in ("an empty list",)} | {
-    "index arrays": lambda rng: (ROWS, ROWS, N),
+VALUED: Pool = MATRIX | {
+    "index arrays": lambda rng: (INDEX, INDEX, N),
     "another order": lambda rng: sp.eye_array(N + int(rng.integers(1, 4)), format="csc"),
     "outside of the pattern": lambda rng: sp.csr_array(np.ones((N, N))),
     "complex": lambda rng: sp.csr_array(sp.eye_array(N) * 1j),
 }
+ANALYSED: Pool = less(VALUED, "another order", "outside of the pattern")
 # Any sparse matrix with N columns and values will do: not these.
-OBLONG: Pool = (
-    {k: v for k, v in OBJECTS.items()}
-    | {k: INDICES[k] for k in ("a pair", "negative order", "floating indices", "an order of text")}
-    | {
-        "too wide": lambda rng: sp.csr_array((3, N + int(rng.integers(1, 9)))),
-        "one axis": VALUED["one axis"],
-        "objects inside": VALUED["objects inside"],
-        "a number": lambda rng: 3.0,
-        "index arrays": lambda rng: (ROWS, ROWS, N),
-    }
-)
-ADJACENCY: Pool = {k: v for k, v in OBJECTS.items() if k not in ("None in an array",)} | {
+OBLONG: Pool = OBJECTS | {
+    "a pair": INDICES["a pair"],
+    "negative order": INDICES["negative order"],
+    "floating indices": INDICES["floating indices"],
+    "an order of text": INDICES["an order of text"],
+    "index arrays": VALUED["index arrays"],
+    "too wide": lambda rng: sp.csr_array((3, N + int(rng.integers(1, 9)))),
+    "one axis": VALUED["one axis"],
+    "objects inside": VALUED["objects inside"],
+    "a number": lambda rng: 3.0,
+}
+ADJACENCY: Pool = OBJECTS | {
     "not square": MATRIX["not square"],
     "unsymmetric": _unsymmetric,
     "negative": lambda rng: sp.csr_array(np.array([[0.0, -1.0], [-1.0, 0.0]])),
@@ -182,6 +183,20 @@ ADJACENCY: Pool = {k: v for k, v in OBJECTS.items() if k not in ("None in an arr
     "empty": lambda rng: sp.csr_array((0, 0)),
     "a number": lambda rng: 3,
     "one axis": lambda rng: np.ones(N),
+}
+PARTS: Pool = OBJECTS | {
+    "too large": lambda rng: [[sp.eye_array(N + 1)]],
+    "the upper triangle": lambda rng: [
+        [sp.eye_array(3), sp.csr_array((3, N - 3))],
+        [None, sp.eye_array(N - 3)],
+    ],
+    "sizes that differ": lambda rng: [
+        [sp.eye_array(3)],
+        [sp.csr_array((N - 3, 4)), sp.eye_array(N - 3)],
+    ],
+    "a number": lambda rng: 3,
+    "numbers": lambda rng: [[1.0]],
+    "nothing": lambda rng: [],
 }
 ORDER: Pool = OBJECTS | {
     "an unknown name": lambda rng: str(rng.choice(["best", "ND", "amd", ""])),
@@ -202,11 +217,11 @@ NAME: Pool = OBJECTS | {
     "names": lambda rng: ["cpu"],
 }
 PLAN: Pool = OBJECTS | {
-    "a number": lambda rng: 1,
+    "a number": lambda rng: 1.0,
     "a matrix": SPARSE["a scipy matrix"],
     "an array": lambda rng: np.ones(N),
 }
-SHAPE: Pool = {k: v for k, v in OBJECTS.items() if k != "a dict"} | {
+SHAPE: Pool = less(OBJECTS, "a dict") | {
     "negative": lambda rng: -1,
     "negative inside": lambda rng: (2, -1),
     "a fraction": lambda rng: (2.5,),
@@ -217,12 +232,10 @@ KEY: Pool = OBJECTS | {
     "floats": lambda rng: np.ones(2),
     "three": lambda rng: np.zeros(3, np.uint32),
 }
-PATH: Pool = {k: v for k, v in OBJECTS.items() if k not in ("a text",)} | {
+PATH: Pool = less(OBJECTS, "a text") | {
     "no file": lambda rng: "there is no such file.npz",
     "a folder": lambda rng: ".",
     "a number": lambda rng: 2.5,
     "a zero byte": lambda rng: "a\x00b",
 }
-FUNCTION: Pool = {k: v for k, v in OBJECTS.items() if k not in ("a function", "a type")} | {
-    "a number": lambda rng: 1.0
-}
+FUNCTION: Pool = less(OBJECTS, "a function", "a type") | {"a number": lambda rng: 1.0}

@@ -44,7 +44,8 @@ def unit(rng: Rng, number: int) -> Iterator[str | None]:
     a = _matrices.values(rng, plan, BATCH, of.dtype)
     A = _matrices.dense(plan, a)
     b = _matrices.right_hand_sides(rng, A, of.dtype)
-    found = jax.tree.map(np.asarray, outputs(plan, a, b[:, np.argsort(plan.perm)]))
+    with jax.enable_x64(of.dtype == np.float64):
+        found = jax.tree.map(np.asarray, outputs(plan, a, b[:, np.argsort(plan.perm)]))
     about = f"n = {plan.n}, nnz = {plan.nnz}, {of.device}, {np.dtype(of.dtype)}"
     for k, wrong in enumerate(_wrong(plan, A, b, found, of.dtype)):
         yield f"{about}, matrix {k}: {'; '.join(wrong)}" if wrong else None

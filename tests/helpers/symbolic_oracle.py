@@ -12,41 +12,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from padchol.symbolic.pattern import Pattern
+from padchol.testing._brute_force import column_counts as column_counts
+from padchol.testing._brute_force import csc as csc
+from padchol.testing._brute_force import eliminate as eliminate
+from padchol.testing._brute_force import supernode_starts as supernode_starts
+from padchol.testing._brute_force import tree as tree
 
 # Examples are cheap, but the first one may import and warm up: no deadline per example.
 quick = settings(deadline=None, max_examples=60)
-
-
-def eliminate(S: np.ndarray) -> np.ndarray:
-    """Pattern of L: eliminating column j joins all the rows below its diagonal to one another."""
-    L = np.tril(S).astype(bool)
-    np.fill_diagonal(L, True)
-    for j in range(len(L)):
-        below = [i for i in range(j + 1, len(L)) if L[i, j]]
-        for a in below:
-            for b in below:
-                if a >= b:
-                    L[a, b] = True
-    return L
-
-
-def tree(L: np.ndarray) -> np.ndarray:
-    """Elimination tree: the first row below the diagonal of each column, -1 where there is none."""
-    return np.array(
-        [next((i for i in range(j + 1, len(L)) if L[i, j]), -1) for j in range(len(L))], np.int64
-    )
-
-
-def column_counts(L: np.ndarray) -> np.ndarray:
-    """Entries of each column of L."""
-    return L.sum(0).astype(np.int64)
-
-
-def supernode_starts(L: np.ndarray) -> list[int]:
-    """First columns of the maximal runs in which every column is the one before, less its pivot."""
-    return [
-        j for j in range(len(L)) if j == 0 or not (L[j, j - 1] and (L[j:, j - 1] == L[j:, j]).all())
-    ]
 
 
 def ancestors(parent: np.ndarray, j: int) -> list[int]:
@@ -65,12 +38,6 @@ def heights(parent: np.ndarray) -> np.ndarray:
         for distance, above in enumerate(ancestors(parent, j), start=1):
             level[above] = max(level[above], distance)
     return level
-
-
-def csc(L: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(indices, indptr) of a dense pattern, column by column."""
-    indices = [i for j in range(len(L)) for i in range(len(L)) if L[i, j]]
-    return np.array(indices, np.int64), np.concatenate([[0], np.cumsum(L.sum(0))]).astype(np.int64)
 
 
 def as_pattern(S: np.ndarray) -> Pattern:
