@@ -224,7 +224,10 @@ def test_products():
     np.testing.assert_allclose(by_a, weight * pairs, rtol=1e-13, atol=1e-13)
 
 
-@pytest.mark.parametrize("bad", [None, "x", ["a"], object(), [[1.0], [1.0, 2.0]], {"a": 1.0}])
+@pytest.mark.parametrize(
+    "bad",
+    [None, "x", ["a"], object(), [[1.0], [1.0, 2.0]], {"a": 1.0}, sp.eye_array(20)],
+)
 def test_what_is_no_array_of_numbers_is_refused_in_words(bad):
     _, plan, a = support.case("path")
     F = padchol.cholesky(plan, a)

@@ -216,6 +216,8 @@ def as_shape(shape: Any) -> tuple[int, ...]:
 
 def real_array(x: Any, what: str) -> Array:
     """A float array; integers and booleans become JAX's default float type."""
+    if hasattr(x, "todense"):  # JAX would take a second or more to find out
+        raise TypeError(f"expected {what} to be an array of numbers; got {type(x).__name__}")
     try:
         x = jnp.asarray(x)
     except (TypeError, ValueError) as error:  # JAX's and numpy's, of texts, objects, ragged lists

@@ -46,7 +46,7 @@ def _changed(rng: Rng, target: Target) -> str | None:
 
 def shuffled(rng: Rng, A: Any) -> sp.csr_array:
     """The same matrix, unsorted, in parts, and with a zero for each entry."""
-    coo = sp.coo_array(A)
+    coo: Any = sp.coo_array(A)
     data = np.concatenate([coo.data / 2, coo.data / 2, 0 * coo.data])
     rows, cols, order = np.tile(coo.row, 3), np.tile(coo.col, 3), rng.permutation(data.size)
     return compressed(

@@ -22,7 +22,7 @@ def values(rng: Rng, plan: padchol.Plan, count: int, dtype: Any) -> np.ndarray:
     a = np.where(small, np.round(a), a)
     degree = np.zeros((count, n))
     for index in (plan.rows, plan.cols):
-        np.add.at(degree, (slice(None), index[~on]), np.abs(a[:, ~on]))
+        degree += np.abs(a[:, ~on]) @ (index[~on][:, None] == np.arange(n))
     a[:, on] = degree + _margin(rng, count, n, np.finfo(dtype).eps)
     a[rng.random(count) < 0.1] *= rng.choice([-1.0, 1.0], size=plan.nnz)
     a = _scaled(rng, plan, a, 150 if dtype == np.float64 else 15)
@@ -37,9 +37,9 @@ def _margin(rng: Rng, count: int, n: int, eps: float) -> np.ndarray:
     kind = rng.choice(5, size=(count, 1), p=[0.4, 0.2, 0.1, 0.1, 0.2])
     least = 10.0 ** rng.uniform(np.log10(eps) - 1, -2, size=(count, 1))
     uniform = rng.uniform(size=(count, n))
-    return np.choose(
-        kind, [uniform + 0.1, least * uniform, 0 * uniform, 1.0, -least - uniform * (uniform < 0.1)]
-    )
+    less = -least - uniform * (uniform < 0.1)
+    kinds: Any = [uniform + 0.1, least * uniform, 0 * uniform, 0 * uniform + 1, less]
+    return np.choose(kind, kinds)
 
 
 def _scaled(rng: Rng, plan: padchol.Plan, a: np.ndarray, decades: int) -> np.ndarray:

@@ -157,15 +157,15 @@ def stored(rng: Rng, e: Entries) -> Stored:
 
 def container(rng: Rng, n: int, rows, cols, data) -> tuple[str, Any]:
     """Its name, and the matrix."""
-    index = rng.choice([np.int32, np.int64])
+    index = (np.int32, np.int64)[rng.integers(2)]
     names = (*SCIPY, *BY_PAIRS, "unsorted csc", "unsorted csr", "BCOO", "BCSR", "tuple")
     name = names[rng.integers(len(names))]
     rows, cols = rows.astype(index), cols.astype(index)
     if name == "tuple":
         return name, (rows, cols, n)
     if name == "BCOO":
-        indices = np.stack([rows, cols], 1)
-        return name, jsparse.BCOO((data, indices), shape=(n, n))
+        entries: Any = (data, np.stack([rows, cols], 1))
+        return name, jsparse.BCOO(entries, shape=(n, n))
     if name == "BCSR" or name.startswith("unsorted"):
         return name, compressed(name, n, rows, cols, data)
     base = sp.coo_array((data, (rows, cols)), shape=(n, n))
@@ -178,7 +178,7 @@ def compressed(name: str, n: int, rows, cols, data, shape: Any = None) -> Any:
         rows, cols = cols, rows
     order = np.argsort(rows, kind="stable")
     pointer = np.searchsorted(rows[order], np.arange(n + 1)).astype(rows.dtype)
-    parts = (data[order], cols[order], pointer)
+    parts: Any = (data[order], cols[order], pointer)
     if name == "BCSR":
         return jsparse.BCSR(parts, shape=(n, n))
     return (sp.csc_array if name.endswith("csc") else sp.csr_array)(parts, shape=shape or (n, n))

@@ -131,7 +131,7 @@ def _of_factors(rng: Rng, plan: padchol.Plan, a: Any, b: Any, about: str) -> Ite
 
 
 @jax.jit
-def _traced_values(plan: padchol.Plan, A: Any) -> jax.Array:
+def _traced_values(plan: padchol.Plan, A: Any) -> Any:
     return plan.values(A)
 
 
@@ -145,12 +145,13 @@ def _of_containers(rng: Rng, plan: padchol.Plan, about: str) -> Iterator[str | N
         spoiled = off.any() and rng.random() < 0.3
         if spoiled:
             data[-1] += 1
-        A = sp.csr_array((data, (rows, cols)), shape=(n, n))
+        A: Any = sp.csr_array((data, (rows, cols)), shape=(n, n))
         if rng.random() < 0.5 or not n:
-            indices = np.stack([rows[order], cols[order]], 1)
-            B: Any = jsparse.BCOO((data[order], indices), shape=(n, n))
+            parts: Any = (data[order], np.stack([rows[order], cols[order]], 1))
+            B: Any = jsparse.BCOO(parts, shape=(n, n))
         else:
-            B = jsparse.BCSR((A.data, A.indices, A.indptr), shape=(n, n))
+            parts = (A.data, A.indices, A.indptr)
+            B = jsparse.BCSR(parts, shape=(n, n))
         name, found = type(B).__name__, np.asarray(_traced_values(plan, B))
         right = np.isnan(found).all() if spoiled else np.array_equal(found, a)
         yield None if right else f"{about}: traced values of a {name}, unsymmetric: {spoiled}"

@@ -16,13 +16,14 @@ from padchol.testing import _brute_force as brute
 from padchol.testing._patterns import Entries, Rng, Stored, contents, draw, order_of, stored
 
 CASES = 20  # of one unit
+DEVICES: Any = ("cpu", "gpu", "tpu")
 
 
 def unit(rng: Rng, number: int) -> Iterator[str | None]:
     """Patterns of a few families, each in a container, with an order and a device."""
     for _ in range(CASES):
         given = stored(rng, draw(rng))
-        order, device = order_of(rng, given.expected.n), str(rng.choice(["cpu", "gpu", "tpu"]))
+        order, device = order_of(rng, given.expected.n), DEVICES[rng.integers(3)]
         before = contents(given.A)
         plan = padchol.analyze(given.A, order=order, lower=given.lower, device=device)
         wrong = [*_of_plan(plan, given, order)]

@@ -17,6 +17,8 @@ from padchol.laplace import design, laplace
 from padchol.testing import _junk as junk
 from padchol.testing._junk import N, Pool
 
+OFFSETS: Any = (-1, 0, 1)  # of the diagonals of a line
+
 
 class Target(NamedTuple):
     """A function with good arguments by name, and the pool of bad ones for each of them."""
@@ -33,7 +35,7 @@ class Target(NamedTuple):
         return matrices and self.name not in ("solve", "logdet", "GMRF.condition", "kron")
 
 
-def target(name: str, function: Callable, options: str = "", **arguments: Any) -> Target:
+def target(name: str, function: Callable, options: Any = "", **arguments: Any) -> Target:
     """Of arguments (good, pool of bad ones), by position but for the options named."""
     by_name = options.split()
 
@@ -48,16 +50,20 @@ def target(name: str, function: Callable, options: str = "", **arguments: Any) -
 @lru_cache(maxsize=1)
 def targets() -> tuple[Target, ...]:
     """All of them."""
-    A = sp.csc_array(sp.diags_array([-1.0, 2.5, -1.0], offsets=[-1, 0, 1], shape=(N, N)))
+    A = sp.csc_array(sp.diags_array([-1.0, 2.5, -1.0], offsets=OFFSETS, shape=(N, N)))
     plan = padchol.analyze(A)
     on_plan = (part for make in (_core, _assembly, _fields, _models) for part in make(A, plan))
     return (*on_plan, *_precisions(), *_joint(), *_likelihoods(), *_priors())
 
 
+def _draw() -> dict[str, Any]:
+    return {"key": (jax.random.key(0), junk.KEY), "shape": ((), junk.SHAPE)}
+
+
 def _core(A: Any, plan: padchol.Plan) -> list[Target]:
     a, b = plan.values(A), np.ones(N)
-    F, draw = padchol.cholesky(plan, a), {"key": (jax.random.key(0), junk.KEY)}
-    M, draw = F.update(np.ones((N, 2))), draw | {"shape": ((), junk.SHAPE)}
+    F, draw = padchol.cholesky(plan, a), _draw()
+    M = F.update(np.ones((N, 2)))
     on_plan = {"plan": (plan, junk.PLAN), "a": (a, junk.VECTOR)}
     analysis = {"order": ("auto", junk.ORDER), "device": ("cpu", junk.NAME)}
     analysis |= {"shards": (1, junk.COUNT), "costs": (None, junk.less(junk.PLAN, "None"))}
@@ -109,7 +115,6 @@ def _fields(A: Any, plan: padchol.Plan) -> list[Target]:
     a, walk = (plan.values(Q) for Q in (A, precisions.rw1(N).matrix(1.0)))
     field, B = gmrf.GMRF(plan, a), sp.csr_array(np.eye(5, N))
     on_plan, loc = (plan, junk.PLAN), (0.0, junk.NUMBERS)
-    draw = {"key": (jax.random.key(0), junk.KEY), "shape": ((), junk.SHAPE)}
     seen = {"B": (B, junk.OBLONG), "y": (np.ones(5), junk.NUMBERS)}
     held = {
         "C": (np.ones((1, N)), junk.ROWS),
@@ -123,7 +128,7 @@ def _fields(A: Any, plan: padchol.Plan) -> list[Target]:
             field.log_prob,
             x=(np.ones(N), junk.less(junk.VECTOR, "an empty matrix")),
         ),
-        target("GMRF.sample", field.sample, **draw),
+        target("GMRF.sample", field.sample, **_draw()),
         target("GMRF.condition", field.condition, **seen, noise_precision=(1.0, junk.NUMBERS)),
         target("GMRF.constrain", field.constrain, **held),
         target(
@@ -143,7 +148,7 @@ def _models(A: Any, plan: padchol.Plan) -> list[Target]:
     B = sp.csr_array(np.eye(5, N))
     d, a = design(plan, B), plan.values(A)
     law, other = (likelihoods.poisson(np.ones(size)) for size in (5, 4))
-    arguments = {"design": (d, junk.PLAN)}
+    arguments: dict[str, Any] = {"design": (d, junk.PLAN)}
     arguments["log_likelihood"] = (law, junk.FUNCTION | {"of other data": lambda rng: other})
     arguments |= {"prior": (a, junk.VECTOR), "loc": (0.0, junk.NUMBERS)}
     arguments["start"] = (None, junk.less(junk.NUMBERS, "None"))
@@ -157,7 +162,7 @@ def _models(A: Any, plan: padchol.Plan) -> list[Target]:
 
 
 def _precisions() -> list[Target]:
-    W = sp.csr_array(sp.diags_array([1.0, 1.0], offsets=[-1, 1], shape=(N, N)))
+    W = sp.csr_array(sp.diags_array([1.0, 0.0, 1.0], offsets=OFFSETS, shape=(N, N)))
     eye, walk = sp.eye_array(N, format="csr"), precisions.rw1(N)
     graphs = ("icar", "proper_car", "leroux", "bym2", "scaled_laplacian")
     counts = {"iid": {}, "ar1": {}, "rw1": {}, "rw2": {}}

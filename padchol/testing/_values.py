@@ -29,7 +29,7 @@ class Class(NamedTuple):
 
     n: int
     edges: int
-    device: str
+    device: Any
     dtype: Any
     layout: Any
 
