@@ -128,3 +128,11 @@ def test_arguments_that_are_refused():
         mixed.generalized("k ~ x + (1 | g)", DATA, "poisson", zero=True)
     with pytest.raises(ValueError, match="numbers in the column 'a'"):
         mixed.generalized("k ~ x + (1 | g)", DATA, likelihoods.binomial, "a")
+
+
+@pytest.mark.parametrize(
+    "formula", ["cbind(yn ~ x, one) ~ x", "cbind(x | 1, one) ~ x", "x ~ x + (a ~ x || g)"]
+)
+def test_a_formula_within_a_formula(formula):
+    with pytest.raises(ValueError, match="expected one side of a formula, without ~ and"):
+        mixed.frame(formula, DATA)

@@ -16,9 +16,12 @@ def parsed(text: str) -> Any:
 
     read: Any = formulaic.Formula
     try:
-        return read(text)
+        found = read(text)
     except (FormulaicError, SyntaxError) as error:
         raise ValueError(f"cannot read {text!r}: {without_colours(error)}") from None
+    if not isinstance(found, formulaic.SimpleFormula):
+        raise ValueError(f"cannot read {text!r}: expected one side of a formula, without ~ and |")
+    return found
 
 
 def named(text: str, data: Any) -> tuple[set[str], set[str]]:

@@ -8,6 +8,7 @@ and a sentence for each that is wrong:
     sequences   plans that were saved, pickled, copied, jitted, sent through threads
     files       saved plans with bytes flipped, cut, and members swapped
     malformed   arguments that public functions should refuse
+    formulas    texts of tokens, which are read or refused
 
 A unit has a seed of its own, made of the seed of the run, its kind and its number, so that one that
 went wrong is repeated by itself. Nothing is compiled for a case: programs are compiled for one of a

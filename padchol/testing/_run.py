@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import jax
 import numpy as np
 
-from padchol.testing import _files, _malformed, _sequences, _symbolic, _values
+from padchol.testing import _files, _formulas, _malformed, _sequences, _symbolic, _values
 
 # Of each kind: its units, and its share of the cases.
 KINDS: dict[str, tuple[Callable[[np.random.Generator, int], Iterator[str | None]], float]] = {
@@ -20,6 +20,7 @@ KINDS: dict[str, tuple[Callable[[np.random.Generator, int], Iterator[str | None]
     "sequences": (_sequences.unit, 0.05),
     "files": (_files.unit, 0.1),
     "malformed": (_malformed.unit, 0.2),
+    "formulas": (_formulas.unit, 0.05),
 }
 EVERY = 10.0  # seconds between two lines of progress
 
