@@ -41,7 +41,8 @@ class Factor(WithMethods):
     method is differentiable with respect to the values given there, in every mode, to any order,
     where an off-diagonal value counts for both entries of its symmetric pair. `info` is 0, or
     1 + the index (user's numbering) of the first pivot that was not positive; every output is then
-    NaN.
+    NaN. Where a value off the diagonal is NaN or infinite, it may be a pivot before that row, of
+    the same supernode.
 
     A Factor that `vmap` has given holds a batch. Its methods are those of one matrix: call them
     inside a vmap, as in `jax.vmap(lambda F: F.logdet())(F)`; outside they raise `ValueError`.

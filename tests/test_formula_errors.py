@@ -136,3 +136,9 @@ def test_arguments_that_are_refused():
 def test_a_formula_within_a_formula(formula):
     with pytest.raises(ValueError, match="expected one side of a formula, without ~ and"):
         mixed.frame(formula, DATA)
+
+
+def test_contrasts_that_are_none():
+    """formulaic looks for the columns of a vector: an IndexError of its own."""
+    with pytest.raises(ValueError, match="cannot evaluate"):
+        mixed.frame("C(1, x) ~ x + (1 | g)", DATA)

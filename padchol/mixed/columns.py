@@ -17,6 +17,9 @@ import numpy as np
 from padchol.mixed.levels import Levels
 from padchol.mixed.variables import parsed, without_colours
 
+# What formulaic, and the Python of a formula, may raise besides formulaic's own errors.
+FAILURES = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError)
+
 
 class Matrix(NamedTuple):
     """values (n, p), the names of its columns, and formulaic's way to them."""
@@ -158,7 +161,7 @@ def design(text: str, data: Any) -> Matrix:
     parsed(text)
     try:
         made: Any = formulaic.model_matrix(text, data, context={}, na_action="ignore")
-    except (FormulaicError, TypeError, ValueError, AttributeError) as error:
+    except (FormulaicError, *FAILURES) as error:
         raise ValueError(f"cannot evaluate {text!r}: {without_colours(error)}") from None
     for term, at in made.model_spec.term_indices.items():
         if not at:
@@ -173,7 +176,7 @@ def design_again(matrix: Matrix, data: Any) -> np.ndarray:
 
     try:
         made = matrix.spec.get_model_matrix(data, context={}, na_action="ignore")
-    except (FormulaicError, TypeError, ValueError, AttributeError) as error:
+    except (FormulaicError, *FAILURES) as error:
         what = ", ".join(matrix.names)
         raise ValueError(f"cannot evaluate {what}: {without_colours(error)}") from None
     values = np.asarray(made, float)

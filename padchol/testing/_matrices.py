@@ -77,3 +77,13 @@ def right_hand_sides(rng: Rng, A: np.ndarray, dtype: Any) -> np.ndarray:
     diagonal = np.abs(np.diagonal(A, axis1=1, axis2=2))
     b[:, :, 1] *= np.sqrt(np.where(np.isfinite(diagonal) & (diagonal > 0), diagonal, 1))
     return b.astype(dtype)
+
+
+def spoiled_columns(rng: Rng, b: np.ndarray) -> np.ndarray:
+    """(count,): the row at which the second column of b has become no number, -1 for most."""
+    count, n = b.shape[:2]
+    at = np.where(rng.random(count) < 0.05, rng.integers(max(n, 1), size=count), -1)
+    at = at if n else at * 0 - 1
+    which = np.flatnonzero(at >= 0)
+    b[which, at[which], 1] = rng.choice([np.nan, np.inf, -np.inf], size=which.size)
+    return at

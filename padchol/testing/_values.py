@@ -6,6 +6,7 @@ compiled program; a class has an order, an engine and a float type.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
@@ -44,10 +45,11 @@ def unit(rng: Rng, number: int) -> Iterator[str | None]:
     a = _matrices.values(rng, plan, BATCH, of.dtype)
     A = _matrices.dense(plan, a)
     b = _matrices.right_hand_sides(rng, A, of.dtype)
+    at = _matrices.spoiled_columns(rng, b)
     with jax.enable_x64(of.dtype == np.float64):
         found = jax.tree.map(np.asarray, outputs(plan, a, b[:, np.argsort(plan.perm)]))
     about = f"n = {plan.n}, nnz = {plan.nnz}, {of.device}, {np.dtype(of.dtype)}"
-    for k, wrong in enumerate(_wrong(plan, A, b, found, of.dtype)):
+    for k, wrong in enumerate(_wrong(plan, A, (b, at), found, of.dtype)):
         yield f"{about}, matrix {k}: {'; '.join(wrong)}" if wrong else None
 
 
@@ -100,9 +102,10 @@ def outputs(plan: padchol.Plan, a: jax.Array, b: jax.Array) -> dict[str, jax.Arr
 
 
 def _wrong(
-    plan: padchol.Plan, A: np.ndarray, b: np.ndarray, found: dict, dtype: Any
+    plan: padchol.Plan, A: np.ndarray, given: tuple, found: dict, dtype: Any
 ) -> list[list[str]]:
-    """What is wrong with each matrix of a batch; A and b in the plan's order."""
+    """What is wrong with each matrix of a batch; A and b in the plan's order, given (b, where its
+    second column is no number)."""
     eps, tiny = np.finfo(dtype).eps, np.finfo(dtype).tiny
     v = _dense.verdict(A, eps, 2 * tiny / eps)
     wrong = [_of_info(plan, *each) for each in zip(found["info"], v.first, v.last, strict=True)]
@@ -111,7 +114,10 @@ def _wrong(
     for k in np.flatnonzero(~sound):
         if not all(np.isnan(x[k]).all() for x in numbers):
             wrong[k].append("numbers of a matrix that failed")
-    for name, error, allowed in _errors(plan, A, b, found, v, eps):
+    every = itertools.chain(
+        _errors_of_solves(plan, A, *given, found, v, eps), _errors(plan, found, v, eps)
+    )
+    for name, error, allowed in every:
         for k in np.flatnonzero(sound & (v.last == plan.n) & ~(error <= allowed)):
             wrong[k].append(f"{name} is off by {error[k]:.1e}; allowed {allowed[k]:.1e}")
     return wrong
@@ -124,12 +130,26 @@ def _of_info(plan: padchol.Plan, info: int, first: int, last: int) -> list[str]:
     return [f"info is {info}, pivot {place} of {plan.n}; expected one of {first} to {last}"]
 
 
-def _errors(plan, A, b, found, v: _dense.Verdict, eps: float) -> Iterator[tuple[str, Any, Any]]:
-    """(name, error, how large it may be) of each output that succeeded, (B,) each."""
+Errors = Iterator[tuple[str, Any, Any]]  # name, error, how large it may be, (B,) each
+
+
+def _errors_of_solves(plan, A, b, at, found, v: _dense.Verdict, eps: float) -> Errors:
+    """Backward errors, without columns that are no numbers, which must be seen to be none."""
+    hit, unit = np.flatnonzero(at >= 0), np.full(len(A), _dense.C * max(plan.n, 1) * eps)
+    b = b.copy()
+    b[hit, :, 1] = 0
+    for name in ("solve", "solve_Lt of solve_L"):
+        x, lost = found[name][:, plan.perm], np.zeros(len(A))
+        lost[hit] = np.isfinite(x[hit, at[hit], 1])
+        yield f"{name}, which hides NaN or infinity,", lost, 0 * unit
+        x[hit, :, 1] = 0
+        yield name, _dense.backward_error(A, v.d, x, b), unit
+
+
+def _errors(plan, found, v: _dense.Verdict, eps: float) -> Errors:
+    """Of the other outputs."""
     n, perm = plan.n, plan.perm
     unit = _dense.C * max(n, 1) * eps
-    for name in ("solve", "solve_Lt of solve_L"):
-        yield name, _dense.backward_error(A, v.d, found[name][:, perm], b), np.full(len(A), unit)
     regular = v.smallest > unit  # digits are left of the determinant and of the inverse
     smallest = np.where(regular, v.smallest, 1)
     H = np.where(regular[:, None, None], v.H, np.eye(n))
