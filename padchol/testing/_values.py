@@ -114,8 +114,9 @@ def _wrong(
     for k in np.flatnonzero(~sound):
         if not all(np.isnan(x[k]).all() for x in numbers):
             wrong[k].append("numbers of a matrix that failed")
+    b, at = given
     every = itertools.chain(
-        _errors_of_solves(plan, A, *given, found, v, eps), _errors(plan, found, v, eps)
+        _errors_of_solves(plan, A, b, at, found, v, eps), _errors(plan, found, v, eps)
     )
     for name, error, allowed in every:
         for k in np.flatnonzero(sound & (v.last == plan.n) & ~(error <= allowed)):
