@@ -85,7 +85,8 @@ def test_a_path_is_not_cut():
 @oracle.quick
 @given(trees(), st.integers(2, 5))
 def test_the_best_of_the_cuts_met_on_the_way(tree, shards):
-    """What is left out on the way, because it can be no better, is no better."""
+    """The cut is the best on the way, but for the small subtrees, which are taken to fill gaps: the
+    last of them may stand over by what it costs."""
     parent, cost = tree
     whole = postorder.subtree_sums(parent, cost)
     subtrees, top, longest = np.flatnonzero(parent < 0).tolist(), 0.0, [np.inf]
@@ -101,7 +102,8 @@ def test_the_best_of_the_cuts_met_on_the_way(tree, shards):
         subtrees += np.flatnonzero(parent == dearest).tolist()
         top += cost[dearest]
     found = cutting.cut(parent, cost, shards).longest
-    assert found <= min(longest) * (1 + 1e-6) or not cost.size
+    small = whole[parent < 0].sum() / (cutting.EVEN * shards)
+    assert found <= min(longest) * (1 + 1e-6) + small or not cost.size
 
 
 @oracle.quick

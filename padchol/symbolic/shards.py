@@ -40,7 +40,8 @@ class Cut(NamedTuple):
 
 
 def cut(parent: np.ndarray, cost: np.ndarray, shards: int) -> Cut:
-    """The best cut for so many shards. Needs parent[s] > s."""
+    """The best cut for so many shards, up to the cost of a small subtree: those below 1 / (EVEN
+    shards) of the whole are taken to fill gaps. Needs parent[s] > s."""
     S = parent.size
     if shards == 1:
         return Cut(np.zeros(S, np.int64), np.array([cost.sum()]), 0.0)
