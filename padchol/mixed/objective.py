@@ -121,14 +121,18 @@ class Shape(NamedTuple):
 
     def moved(self, to: Point) -> Shape:
         """The same Hessian at another point."""
-        slope = self.vectors.T @ (to.gradient / self.scale)
+        slope = self._turned(to.gradient)
         left = float(np.sum(slope**2 / np.maximum(np.abs(self.values), FLAT)) / 2)
         return self._replace(x=to.x, left=left)
 
     def newton_step(self, gradient: np.ndarray) -> np.ndarray:
         """-H^-1 g, for a Hessian without negative curvature."""
-        slope = self.vectors.T @ (gradient / self.scale)
+        slope = self._turned(gradient)
         return -(self.vectors @ (slope / np.maximum(self.values, FLAT))) / self.scale
+
+    def _turned(self, gradient: np.ndarray) -> np.ndarray:
+        """V^T D^-1 g"""
+        return self.vectors.T @ (gradient / self.scale)
 
     def inverse(self) -> np.ndarray:
         """Of C with its eigenvalues made positive: where BFGS begins."""

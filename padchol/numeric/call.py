@@ -154,18 +154,20 @@ def _one_by_one(f: Callable, mask: Sequence[bool], *arrays):
     return lax.map(member, [x for x, own in zip(arrays, mask, strict=True) if own])
 
 
-def _on_cpu(*operands, what: Call):
-    plan, _ = what.split(operands)
-    if not plan.layout.in_levels:
-        interpreted.warn_once()
-    return _compute(*operands, what=what)
+def _noticing(notice: Callable[[], None]) -> Callable:
+    """`_compute`, with something to be noticed where fronts are taken one by one."""
+
+    def compute(*operands, what: Call):
+        plan, _ = what.split(operands)
+        if not plan.layout.in_levels:
+            notice()
+        return _compute(*operands, what=what)
+
+    return compute
 
 
-def _elsewhere(*operands, what: Call):
-    plan, _ = what.split(operands)
-    if not plan.layout.in_levels:
-        warnings.warn(MEANT_FOR_CPU, stacklevel=2)
-    return _compute(*operands, what=what)
+def _meant_for_cpu() -> None:
+    warnings.warn(MEANT_FOR_CPU, stacklevel=3)
 
 
 def _shapes(operands, what: Call) -> list[ShapedArray]:
@@ -229,8 +231,8 @@ def _lowering(compute: Callable) -> Callable:
     return rule
 
 
-mlir.register_lowering(call_p, _lowering(_elsewhere))
-mlir.register_lowering(call_p, _lowering(_on_cpu), platform="cpu")
+mlir.register_lowering(call_p, _lowering(_noticing(_meant_for_cpu)))
+mlir.register_lowering(call_p, _lowering(_noticing(interpreted.warn_once)), platform="cpu")
 
 
 # ---- derivatives ------------------------------------------------------------------------------
