@@ -27,8 +27,9 @@ from padchol.numeric.devices import alike
 from padchol.numeric.values import check_values, pair_weights, real_array
 from padchol.plan import Plan, check_plan
 from padchol.symbolic.layout import fits_int32
-from padchol.symbolic.pattern import entries, positions
+from padchol.symbolic.pattern import positions
 from padchol.symbolic.supernodes import ramp
+from padchol.symbolic.triplets import entries
 
 
 class Products(WithMethods):

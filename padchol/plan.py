@@ -82,7 +82,7 @@ class Plan(WithMethods):
         for both; they are checked alike, and what is traced gives NaN where it would be refused.
         """
         if hasattr(A, "sum_duplicates") and type(A).__module__.startswith("jax."):
-            from padchol.numeric.values import sparse_values
+            from padchol.numeric.sparse_values import sparse_values
 
             return sparse_values(self, A)
         return patterns.values(self.pattern, A)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from jax.experimental import sparse as jsparse
 
 import padchol
-from padchol.symbolic.pattern import canonical, entries, positions, triplets, values
+from padchol.symbolic.pattern import canonical, positions, values
+from padchol.symbolic.triplets import entries, triplets
 
 FORMATS = ["csc", "csr", "coo", "bsr", "dok", "lil", "dia"]
 A33 = np.array([[4.0, 1.0, 0.0], [1.0, 5.0, 2.0], [0.0, 2.0, 6.0]])

@@ -37,7 +37,7 @@ from padchol.interop.held import Held, digest
 from padchol.interop.probes import Probes
 from padchol.numeric.values import add_diagonal
 from padchol.plan import Plan
-from padchol.symbolic.pattern import entries
+from padchol.symbolic.triplets import entries
 
 
 class _Tables:

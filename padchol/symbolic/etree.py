@@ -56,4 +56,15 @@ def elimination_tree(n: int, i: np.ndarray, k: np.ndarray) -> np.ndarray:
         k = np.where(k < saddle[low], saddle[low], k)
         i, k = i[i != k], k[i != k]
         left = left[~pruned]
+        if left.size**2 < i.size:
+            i, k = _distinct(left, i, k, basin)
     return np.where(parent < n, parent, -1)
+
+
+def _distinct(nodes: np.ndarray, i: np.ndarray, k: np.ndarray, place: np.ndarray):
+    """The edges without repetition, all between few nodes. `place` (n,) is overwritten."""
+    place[nodes] = np.arange(nodes.size)
+    met = np.zeros(nodes.size**2, bool)
+    met[place[i] * nodes.size + place[k]] = True
+    i, k = np.divmod(np.flatnonzero(met), nodes.size)
+    return nodes[i], nodes[k]

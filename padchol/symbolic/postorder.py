@@ -5,6 +5,8 @@ Parents come after their children, parent[j] > j, or are -1 at a root.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 
@@ -18,17 +20,54 @@ def to_roots(link: np.ndarray, nodes: np.ndarray) -> None:
         link[nodes] = far[moved]
 
 
+class Chains(NamedTuple):
+    """Maximal runs of nodes, each the only child of the next: first[c] .. last[c].
+
+    parent (C,): the chain above each, or -1. Its first node is where the chain ends: a node with
+    another child than the one before it begins a chain.
+    """
+
+    first: np.ndarray
+    last: np.ndarray
+    parent: np.ndarray
+
+    @property
+    def length(self) -> np.ndarray:
+        return self.last - self.first + 1
+
+
+def chains(parent: np.ndarray) -> Chains:
+    """The chains of a tree. A tree of one node a chain is taken as it stands, in three passes; in a
+    postorder a path is one chain, and the nodes of a mesh three quarters as many (experiment 39).
+    """
+    n = parent.size
+    children = np.bincount(parent + 1, minlength=n + 1)[1:]
+    goes_on = (parent[:-1] == np.arange(1, n)) & (children[1:] == 1)
+    last = np.flatnonzero(np.append(~goes_on, True)[:n])
+    first = np.append(0, last[:-1] + 1)[: last.size]
+    if last.size == n:
+        return Chains(first, last, parent)
+    of_node = np.repeat(np.arange(last.size), last - first + 1)
+    above = parent[last]
+    above[above >= 0] = of_node[above[above >= 0]]
+    return Chains(first, last, above)
+
+
 def subtree_sums(parent: np.ndarray, value: np.ndarray) -> np.ndarray:
     """Sum of the values in each subtree.
 
-    A loop, like the two that follow: pointer doubling takes as long in the trees of meshes, and
-    more than twice as long where n nodes form a chain (experiment 39).
+    A loop over chains, like the two that follow: pointer doubling takes as long in the trees of
+    meshes (experiment 39).
     """
-    total = value.tolist()
-    for j, p in enumerate(parent.tolist()):
+    own = chains(parent)
+    upto = np.cumsum(value, dtype=value.dtype)
+    before = upto[own.first] - value[own.first]
+    total = (upto[own.last] - before).tolist()
+    for c, p in enumerate(own.parent.tolist()):
         if p >= 0:
-            total[p] += total[j]
-    return np.asarray(total, value.dtype)
+            total[p] += total[c]
+    below = np.asarray(total, value.dtype) - upto[own.last]
+    return upto + np.repeat(below, own.length)
 
 
 def subtree_sizes(parent: np.ndarray) -> np.ndarray:
@@ -38,20 +77,24 @@ def subtree_sizes(parent: np.ndarray) -> np.ndarray:
 
 def heights(parent: np.ndarray) -> np.ndarray:
     """level (n,): 0 at a leaf, else one more than the highest child."""
-    level = [0] * parent.size
-    for j, p in enumerate(parent.tolist()):
-        if p >= 0 and level[p] <= level[j]:
-            level[p] = level[j] + 1
-    return np.asarray(level, np.int64)
+    own = chains(parent)
+    length, level = own.length.tolist(), [0] * own.last.size
+    for c, p in enumerate(own.parent.tolist()):
+        if p >= 0 and level[p] < level[c] + length[c]:
+            level[p] = level[c] + length[c]
+    return np.arange(parent.size) + np.repeat(np.asarray(level, np.int64) - own.first, own.length)
 
 
 def path_sums(parent: np.ndarray, value: np.ndarray) -> np.ndarray:
     """Sum of the values from each node to its root, both included."""
-    total = value.tolist()
-    for j, p in zip(range(parent.size - 1, -1, -1), parent[::-1].tolist(), strict=True):
+    own = chains(parent)
+    upto = np.cumsum(value, dtype=value.dtype)
+    before = upto[own.first] - value[own.first]
+    total = (upto[own.last] - before).tolist()
+    for c, p in zip(range(len(total) - 1, -1, -1), own.parent[::-1].tolist(), strict=True):
         if p >= 0:
-            total[j] += total[p]
-    return np.asarray(total, value.dtype)
+            total[c] += total[p]
+    return np.repeat(np.asarray(total, value.dtype) + before, own.length) - upto + value
 
 
 def postorder(parent: np.ndarray, size: np.ndarray, by_size: bool = False) -> np.ndarray:
