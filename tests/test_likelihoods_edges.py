@@ -39,6 +39,13 @@ EDGES = {
         lambda: likelihoods.beta([0.0, 1.0, -0.2, 1.3, 0.4, NAN], [3.0, 3.0, 3.0, 3.0, 0.0, 0.0]),
         [NEVER, NEVER, NEVER, NEVER, NONE, NONE],
     ),
+    "inverse gaussian": (
+        lambda: likelihoods.inverse_gaussian(
+            [0.0, -1.0, INF, MEAN, 1.0, NAN, NAN], [2.0, 2.0, 2.0, 2.0, 0.0, 0.0, 2.0]
+        ),
+        [NEVER, NEVER, NEVER, (-np.log(np.pi) / 2 - 1.5 * ETA, 0.0, -2 / MEAN), NONE, NONE,
+         (NAN, NAN, NAN)],
+    ),
     "student t": (
         lambda: likelihoods.student_t([2.0, NAN, ETA], [0.0, 0.0, 1.0], 1.0),
         [NONE, NONE, (-np.log(np.pi), 0.0, -2.0)],
@@ -92,6 +99,7 @@ def test_distribution_functions_at_the_edges():
         (likelihoods.poisson([-1, 0, 3, 1e6], [1.0, 0.0, 0.0, 1.0]), [0, 1, 1, 1]),
         (likelihoods.binomial([-1, 0, 3, 4], [3, 0, 3, 3]), [0, 1, 1, 1]),
         (likelihoods.gamma([0.0, -1.0, 1.0, INF], [1.0, 1.0, 0.0, 1.0]), [0, 0, NAN, 1]),
+        (likelihoods.inverse_gaussian([0.0, -1.0, 1.0, INF], [1, 1, 0, 1]), [0, 0, NAN, 1]),
         (likelihoods.negative_binomial([-1, 0, 3, 0], [1, 0, 0, 1], [1, 1, 1, 0]), [0, 1, 1, 1]),
         (likelihoods.zero_inflated_poisson([-1, 0, 3, 1e6], 0.3, [1.0, 0, 0, 1]), [0, 1, 1, 1]),
         (likelihoods.beta([0.0, 1.0, -0.1, 0.5], [1.0, 1.0, 1.0, 0.0]), [0, 1, 0, NAN]),
@@ -127,6 +135,9 @@ REFUSED = {
     ),
     "negative precision of a beta": (
         lambda x: likelihoods.beta([0.3], x), -2.0, "precision >= 0; got -2.0"
+    ),
+    "negative shape of an inverse gaussian": (
+        lambda x: likelihoods.inverse_gaussian([1.0], x), -1.0, "shape >= 0; got -1.0"
     ),
     "no degrees": (lambda x: likelihoods.student_t([1.0], 1.0, x), 0.0, "degrees > 0; got 0.0"),
     "negative precision of a t": (

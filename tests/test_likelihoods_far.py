@@ -121,9 +121,10 @@ def test_far_out_where_there_is_an_exponential():
             likelihoods.stochastic_volatility(np.array([0.0, 0.0, 2.0, 2.0])),
             likelihoods.cox(np.array([1.0, 0.0, 1.0, 1.0]), np.array([1.0, 1.0, 0.0, 0.0])),
             likelihoods.gamma(np.array([0.0, 0.0, 2.0, 2.0]), 1.0),
+            likelihoods.inverse_gaussian(np.full(4, 2.0), [0.0, 2.0, 2.0, 2.0]),
         )]  # fmt: skip
 
-    poisson, zero_inflated, volatility, cox, gamma = np.array(everything(eta))
+    poisson, zero_inflated, volatility, cox, gamma, inverse_gaussian = np.array(everything(eta))
     log2 = np.log(2)
     expected = [[-1600 - log2, -down, 0, 0], [2, -down, 0, 0], *[[0, -down, 0, 0]] * 2]
     np.testing.assert_allclose(poisson, expected, rtol=1e-12)
@@ -137,6 +138,11 @@ def test_far_out_where_there_is_an_exponential():
     np.testing.assert_allclose(cox, expected, rtol=1e-12)
     expected = [-FAR - rest, rest - 1, -rest, rest]
     np.testing.assert_allclose(gamma, expected, rtol=1e-12)
+    r = 2 * np.exp(-FAR[1:])
+    value = -(np.log(8 * np.pi) + (r - 1) ** 2) / 2
+    expected = np.array([value, r * (r - 1), -r * (2 * r - 1), r * (4 * r - 1)])
+    np.testing.assert_array_equal(inverse_gaussian[:, 0], 0)
+    np.testing.assert_allclose(inverse_gaussian[:, 1:], expected, rtol=1e-12)
 
 
 @both_precisions
@@ -211,11 +217,15 @@ def test_distribution_functions_at_large_parameters():
             likelihoods.student_t(y / 4, 1.0, size).cdf(0 * eta),
             likelihoods.binomial(1000 * y, 21_000).cdf(jnp.asarray(odds)),
             likelihoods.beta(np.full(3, 0.501), 2e8).cdf(jnp.asarray(near)),
+            likelihoods.inverse_gaussian(mu * (1 + odds / 1e3), 1e6 * mu).cdf(eta),
+            likelihoods.inverse_gaussian(mu * np.array([0.2, 1.0, 1e4]), 30 * mu).cdf(eta),
         ]
 
     expected = [
         stats.poisson.cdf(y, mu), stats.poisson.cdf(1000 * y, 1000 * mu), stats.norm.cdf(y / 4),
         stats.binom.cdf(1000 * y, 21_000, expit(odds)),
         stats.beta.cdf(0.501, 2e8 * expit(near), 2e8 * expit(-near)),
+        stats.invgauss.cdf(1 + odds / 1e3, 1e-6, scale=1e6),
+        stats.invgauss.cdf([0.2, 1.0, 1e4], 1 / 30, scale=30),
     ]  # fmt: skip
     np.testing.assert_allclose(everything(jnp.full(3, 2.0)), expected, rtol=1e-9, atol=1e-300)

@@ -33,6 +33,7 @@ from padchol.likelihoods._counts import (
     poisson,
 )
 from padchol.likelihoods._excess_zeros import ExcessZeros, excess_zeros
+from padchol.likelihoods._inverse_gaussian import InverseGaussian, inverse_gaussian
 from padchol.likelihoods._linear_variance import LinearNegativeBinomial, linear_negative_binomial
 from padchol.likelihoods._ordinal import Ordinal, increasing_cuts, ordinal
 from padchol.likelihoods._point_process import Cox, cox
@@ -55,6 +56,7 @@ __all__ = [
     "ExcessZeros",
     "Gamma",
     "Gaussian",
+    "InverseGaussian",
     "Likelihood",
     "LinearNegativeBinomial",
     "NegativeBinomial",
@@ -77,6 +79,7 @@ __all__ = [
     "gamma",
     "gaussian",
     "increasing_cuts",
+    "inverse_gaussian",
     "linear_negative_binomial",
     "negative_binomial",
     "ordinal",

@@ -203,6 +203,7 @@ def _likelihoods() -> list[Target]:
     parameters = {
         "gaussian": "precision",
         "gamma": "shape",
+        "inverse_gaussian": "shape",
         "poisson": "exposure",
         "binomial": "trials",
         "negative_binomial": "size exposure",

@@ -100,6 +100,10 @@ LAWS = {
     "gamma": Law(
         likelihoods.gamma, POSITIVE, (2.3,), lambda eta, k: stats.gamma(k, scale=np.exp(eta) / k)
     ),
+    "inverse gaussian": Law(
+        likelihoods.inverse_gaussian, POSITIVE, (1.7,),
+        lambda eta, k: stats.invgauss(np.exp(eta) / k, scale=k),
+    ),
     "weibull": Law(
         lambda y, k: likelihoods.weibull(y, np.ones_like(y), k), POSITIVE, (1.7,),
         lambda eta, k: stats.weibull_min(k, scale=np.exp(-eta / k)),
