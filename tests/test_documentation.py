@@ -151,6 +151,12 @@ def test_glossary_names_files_that_are_there():
     assert [path for path in files if not (ROOT / path).exists()] == []
 
 
+def test_architecture_names_files_that_are_there():
+    files = re.findall(r"`(padchol/[^`]+)`", page("docs/architecture.md"))
+    assert len(files) > 20
+    assert [path for path in files if not (ROOT / path).exists()] == []
+
+
 def test_links_in_pages_lead_somewhere():
     pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("notebooks/*.md")]
     broken = [

@@ -110,10 +110,10 @@ class Found(NamedTuple):
 def search(problem: Problem, x: Array, max_steps: int | Array) -> Found:
     """Newton's method with step halving.
 
-    Converged: the predicted increase of psi is below the square root of the rounding, relative to
-    1 + |psi| eps. At most POLISHING whole steps follow, until it is below the rounding: each
-    squares what is left. The last trip goes nowhere, but makes the factor at the mode: one loop for
-    all, so that a factorisation is compiled once.
+    Converged: the increase of psi that its slope predicts, step^T psi'(x), is at most the square
+    root of the rounding. At most POLISHING whole steps follow, until it is at most the rounding:
+    each squares what is left. The last trip goes nowhere, but makes the factor at the mode: one
+    loop for all, so that a factorisation is compiled once.
     """
     plan, eps = problem.design.plan, jnp.finfo(x.dtype).eps
 
@@ -171,11 +171,14 @@ def search(problem: Problem, x: Array, max_steps: int | Array) -> Found:
 def mode(problem: Problem, x: Array, factor: Factor, W: Array) -> Array:
     """x, the mode of the problem, as a function of all that the problem depends on.
 
-    `factor` is that of the curvature at x, as numbers, and W is from it. The derivative is that of
-    a Newton step from x held fixed, with the curvature held fixed as well (the implicit function
-    theorem): at a root the step does not depend on where it starts, nor on the curvature. It is
-    exact, and as it is made of the mode itself and of solves with one factor, so are its own
-    derivatives.
+    `factor` is that of the curvature H = -psi''(x), as numbers, and W is from it. By the implicit
+    function theorem psi'(x; p) = 0 gives, x held fixed on the right,
+
+        dx = H^-1 d psi'(x; p)
+
+    that is the derivative of a Newton step from x held fixed, with the curvature held fixed as
+    well: at a root the step does not depend on where it starts, nor on the curvature. It is exact,
+    and as it is made of the mode itself and of solves with one factor, so are its own derivatives.
     """
     plane = problem.plane
     turning = plane is not None and not isinstance(plane.C, np.ndarray)

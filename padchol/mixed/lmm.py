@@ -12,11 +12,14 @@ With S_X the leading (p, p) block of S and r^2 what is left of y after regressin
     ML    d(theta) = log|A| + n (1 + log(2 pi r^2 / n))                                 (their 34)
     REML  d(theta) = log|A| + log|S_X| + (n - p) (1 + log(2 pi r^2 / (n - p)))          (their 41)
 
-X is replaced by Q of X = Q U, and y by what Q leaves of it in units of its standard deviation, so
-that S does not cancel; the columns of a term by those of the standard basis, and T by R T (see
-`padchol.mixed.basis`). The rows of the data enter only through Z^T Z, whose p_i x p_j blocks are
-kept: an evaluation costs one factorisation, p + 1 solves and nnz(Z^T Z), whatever n is; its
-gradient one sweep more.
+Of terms with a structure u ~ N(0, s^2 P(theta)^-1): A has P for I, and d is less by log|P|. With
+weights w rows are times sqrt(w), and d is less by sum log w.
+
+X is replaced by Q of X = Q U, for which REML gains 2 log|U|, and y by what Q leaves of it in units
+of its standard deviation, so that S does not cancel; the columns of a term by those of the standard
+basis, and T by R T (see `padchol.mixed.basis`). The rows of the data enter only through Z^T Z,
+whose p_i x p_j blocks are kept: an evaluation costs one factorisation, p + 1 solves and nnz(Z^T Z),
+whatever n is; its gradient one sweep more.
 """
 
 from __future__ import annotations

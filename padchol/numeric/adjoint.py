@@ -2,9 +2,10 @@
 
 From L_bar, the gradient of a number with respect to L, that with respect to A (one parameter per
 symmetric pair). Smith (1995), J. Comp. Graph. Stat. 4(2), 134-147; by blocks Murray (2016), arXiv
-1602.07527, section 4; by fronts, with V read from the ancestors, its diagonal twice:
+1602.07527, section 4; by fronts, with V the A_bar of the rows below, read from the ancestors,
+symmetric, its diagonal twice, and symmetric(Phi) mirrored from the lower triangle of Phi:
 
-    L21_bar -= V L21                       Phi = L11^T L11_bar - L21_bar^T L21
+    L21_bar -= V L21                       Phi = L11^T lower(L11_bar) - L21_bar^T L21
     A21_bar = L21_bar L11^-1               A11_bar = L11^-T symmetric(Phi) L11^-1, diagonal halved
 """
 
@@ -52,5 +53,6 @@ def outer(plan: Plan, y, z) -> Panels:
 
 
 def pulled_back(plan: Plan, panels: Panels, L_bar: Panels) -> Panels:
-    """A_bar at every place of the panel storage. Cost: about three factorisations."""
+    """A_bar at every place of the panel storage, whose `from_panels` is the gradient with respect
+    to the values: both entries of a pair are in it. Cost: about three factorisations."""
     return apply(ADJOINT, plan, L_bar, panels)

@@ -1,8 +1,6 @@
-"""Elimination tree, postorder, row subtrees, and column counts of the Cholesky factor.
+"""The elimination tree of the Cholesky factor.
 
 Entries (i, k) are those of the strict lower triangle of P A P^T, i > k, in any order.
-Notation: row subtree i is the part of the elimination tree that row i of L is read from, its
-columns and i itself; its leaves are entries of A (Liu 1986).
 There is no loop over columns: passes are over whole arrays, their number logarithmic in n.
 """
 

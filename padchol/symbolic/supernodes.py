@@ -1,4 +1,4 @@
-"""Supernodes: runs of columns of L with one structure, their rows, and their relaxation.
+"""Supernodes: runs of columns of L with one structure, their rows, and their numbering.
 
 Notation
     s           a supernode; its pivot columns are first[s] .. first[s + 1] - 1
