@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -18,6 +19,7 @@ from padchol.methods import WithMethods
 from padchol.numeric import factorise as numeric
 from padchol.numeric.logdet import log_determinant
 from padchol.numeric.pivots import with_derivatives, without_derivatives
+from padchol.numeric.resident import resident
 from padchol.numeric.selected_inverse import selected_inverse
 from padchol.numeric.shards import placed
 from padchol.numeric.solve import solve_half, solve_system
@@ -84,15 +86,8 @@ class Factor(WithMethods):
         refine: steps of iterative refinement, x += A^-1 (b - A x), in the wider of b's type and the
         values' type. Cost: two triangular sweeps over L for each step and the first solve.
         """
-        columns, single = self._columns(b)
-
-        def solved(r):
-            return solve_system(self.plan, self.values, self.panels, r)
-
-        x = solved(columns)
-        for _ in range(refine):
-            x = x + solved(columns - multiply(self.plan, self.values, x))
-        return self._shaped(x, single)
+        self._check_one()
+        return _solve(self, real_array(b, "a right-hand side"), refine)
 
     def solve_L(self, b: Any) -> Array:
         """y with L y = b, for b (n,) or (n, k), both in the plan's order (see `apply_P`)."""
@@ -104,8 +99,8 @@ class Factor(WithMethods):
 
     def _half(self, up: bool, b: Any) -> Array:
         columns, single = self._columns(b)
-        x = solve_half(self.plan, up, self.values, self.panels, columns)
-        return self._shaped(x, single)
+        x = self._poisoned(solve_half(self.plan, up, self.values, self.panels, columns))
+        return x[:, 0] if single else x
 
     def apply_P(self, b: Any) -> Array:
         """b[plan.perm]: from the user's order to the plan's."""
@@ -118,9 +113,6 @@ class Factor(WithMethods):
         columns, single = self._columns(b)
         moved = unpermute(self.plan, columns)
         return moved[:, 0] if single else moved
-
-    def _shaped(self, x: Array, single: bool) -> Array:
-        return self._poisoned(x[:, 0] if single else x)
 
     def logdet(self) -> Float[Array, ""]:
         """log |A|, computed as 2 sum log diag(L): no overflow where |A| overflows.
@@ -175,6 +167,20 @@ class Factor(WithMethods):
         return lower_factor(self)
 
 
+@functools.partial(jax.jit, static_argnums=2)
+def _solve(F: Factor, b: Array, refine: int) -> Array:
+    """One program also of an eager call: its few operations one by one take 350 us (42)."""
+    columns, single = F._columns(b)
+
+    def solved(r):
+        return solve_system(F.plan, F.values, F.panels, r, F.info == 0)
+
+    x = solved(columns)
+    for _ in range(refine):
+        x = x + solved(columns - multiply(F.plan, F.values, x))
+    return x[:, 0] if single else x
+
+
 def cholesky(plan: Plan, a: Any, *, throw: bool = False, mesh: Any = None) -> Factor:
     """Factor the matrix whose canonical values are `a`, shape (nnz,): see `Plan.values`.
 
@@ -195,6 +201,8 @@ def cholesky(plan: Plan, a: Any, *, throw: bool = False, mesh: Any = None) -> Fa
     """
     a = check_values(plan, a)
     plan = placed(plan, mesh)
+    if not isinstance(a, jax.core.Tracer):
+        plan = resident(plan)
     panels, pivots, info = numeric.factorise(plan, a)
     factor = factor_of(plan, a, panels, info, pivots)
     return _checked(factor) if throw else factor

@@ -100,8 +100,12 @@ def _run(routine: Routine, layout: Layout, k: int, top: Top | None, table, stora
 
 @functools.lru_cache(maxsize=256)
 def _on_tiles(routine: Routine, layout: Layout, k: int, bounded: bool) -> Callable:
-    """Supernodes one after the other, as one function, `COLUMNS` of the k columns at a time; all of
-    them, or those from the first to the last that the last argument says."""
+    return one_function(on_tiles(routine, layout, k, bounded))
+
+
+def on_tiles(routine: Routine, layout: Layout, k: int, bounded: bool = False) -> Callable:
+    """Supernodes one after the other, `COLUMNS` of the k columns at a time; all of them, or those
+    from the first to the last that the last argument says. To be compiled as one function."""
     tiles, width = layout.tiles, min(k, COLUMNS)
 
     def fronts(table, storage, *leaves):
@@ -123,4 +127,4 @@ def _on_tiles(routine: Routine, layout: Layout, k: int, bounded: bool) -> Callab
 
         return loop(0, k // width, columns, storage)
 
-    return one_function(fronts)
+    return fronts

@@ -13,7 +13,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from padchol.plan import Plan, check_plan
-from padchol.symbolic.layout import INT32_MAX, Section
+from padchol.symbolic.layout import INT32_MAX, Layout, Section
 
 PIECE = 8_192  # addresses of one scatter on a TPU (experiment 34)
 
@@ -65,19 +65,19 @@ def to_diagonal(plan: Plan, d: Float[Array, " n"]) -> Float[Array, " panels"]:
 def to_pivots(plan: Plan, v: Float[Array, "n k"], users: bool = False) -> Float[Array, "rows k"]:
     """A vector in the plan's order, or the user's, in the pivot storage."""
     empty = jnp.zeros((plan.layout.storage.pivots, v.shape[1]), v.dtype)
-    return _spread(plan, empty, *_locations(plan, users), v)
+    return _spread(plan, empty, locations(plan.layout, users), UNKNOWN if users else PIVOT, v)
 
 
 def from_pivots(
     plan: Plan, stored: Float[Array, "rows k"], users: bool = False
 ) -> Float[Array, "n k"]:
     """The inverse of `to_pivots`."""
-    return _collect(plan, stored, *_locations(plan, users))
+    return _collect(plan, stored, locations(plan.layout, users), UNKNOWN if users else PIVOT)
 
 
-def _locations(plan: Plan, users: bool) -> tuple[Section, int]:
-    storage = plan.layout.storage
-    return (storage.user, UNKNOWN) if users else (storage.location, PIVOT)
+def locations(layout: Layout, users: bool) -> Section:
+    """The table of the rows of the pivot storage that vectors in this order go to."""
+    return layout.storage.user if users else layout.storage.location
 
 
 def permute(plan: Plan, b: Float[Array, "n k"]) -> Float[Array, "n k"]:
