@@ -35,18 +35,17 @@ from padchol.plan import Plan
 def forward(v: Verbs) -> None:
     """b becomes y = L11^-1 b, and -L21 y is handed up."""
     L = v.factor(1)
-    y = v.solve(L)
-    v.store_rows(y)
-    v.hand_up_product(L, y)
+    v.solve(L)
+    v.hand_up_product(L)
 
 
 def backward(v: Verbs) -> None:
     """y becomes x = L11^-T (y - L21^T x2), x2 read below."""
-    v.store_rows(v.solve_t(v.factor(1), v.read_below_rows()))
+    v.solve_t(v.factor(1), v.read_below_rows())
 
 
-FORWARD = Routine(forward, True, "pivots", ("panel",), rooms=("rows",))
-BACKWARD = Routine(backward, False, "pivots", ("panel",), rooms=("rows below", "rows"))
+FORWARD = Routine(forward, True, "pivots", ("panel",))
+BACKWARD = Routine(backward, False, "pivots", ("panel",), rooms=("rows below",))
 
 
 def _bilinear(plan: Plan, a: Array, panels: Panels | None, vectors: Sequence, out: int) -> Array:

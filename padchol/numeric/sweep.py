@@ -118,7 +118,8 @@ def on_tiles(routine: Routine, layout: Layout, k: int, bounded: bool = False) ->
             def one(f, carry):
                 f = f if routine.up else tiles.fronts - 1 - f
                 storage, work = carry
-                v = OnTiles(front_at(tiles, table, f, group * width), storage, leaves, work)
+                front = front_at(tiles, table, f, group * width)
+                v = OnTiles(front, storage, leaves, work, width)
                 routine.kernel(v)
                 return v.storage, tuple(v.rooms)
 

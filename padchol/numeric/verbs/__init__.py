@@ -9,11 +9,10 @@ A routine is a function of `Verbs`. R is L11^-1; matrices of the rows below are 
     eliminate(F)             L11 L11^T = F11, L21 = F21 L11^-T
     store_factor(L)          L as the final panel
     hand_up_square(L)        -L21 L21^T to the ancestors
-    solve(L)                 L11^-1 b, b the rows of the storage
+    solve(L)                 the rows b of the storage become y = L11^-1 b
     read_below_rows()        x2, what the ancestors have at the rows below
-    solve_t(L, x2)           L11^-T (y - L21^T x2), y the rows of the storage
-    store_rows(x)            the final rows
-    hand_up_product(L, y)    -L21 y to the ancestors
+    solve_t(L, x2)           the rows y of the storage become L11^-T (y - L21^T x2)
+    hand_up_product(L)       -L21 y to the ancestors, y the rows of the storage
     inverse(L), below(P)     R, and P21^T
     read_below()             V, symmetric: what the ancestors' panels have at the rows below
     doubled(V)               V with its diagonal twice

@@ -152,20 +152,17 @@ class OnBatch:
     def hand_up_square(self, L) -> None:
         self.update = -times_t(L[1], L[1])
 
-    def solve(self, L):
-        return solve(L[0], self.args[0])
+    def solve(self, L) -> None:
+        self.node = solve(L[0], self.args[0])
 
     def read_below_rows(self):
         return self.ancestors
 
-    def solve_t(self, L, below):
-        return solve_t(L[0], self.args[0] - t_times(L[1], below))
+    def solve_t(self, L, below) -> None:
+        self.node = solve_t(L[0], self.args[0] - t_times(L[1], below))
 
-    def store_rows(self, found) -> None:
-        self.node = found
-
-    def hand_up_product(self, L, y) -> None:
-        self.update = -times(L[1], y)
+    def hand_up_product(self, L) -> None:
+        self.update = -times(L[1], self.node)
 
     def below(self, panel):
         return transposed(panel[1])

@@ -20,7 +20,6 @@ from padchol.numeric.verbs.supernode import (
     Front,
     block_rows,
     columns,
-    own,
     square,
     store_transposed,
 )
@@ -209,16 +208,6 @@ def _rows(found):
     for i in range(1, QUAD):
         block = lax.select(row == i, jnp.broadcast_to(found[i], shape), block)
     return block
-
-
-def store_rows(front: Front, found, storage):
-    """What was found for the pivots, into the pivot storage."""
-    size = (QUAD, found.shape[1])
-
-    def quad(t, storage):
-        return put(storage, get(found, (QUAD * t, 0), size), own(front, t))
-
-    return loop(0, front.quads, quad, storage)
 
 
 def gram_less_product(front: Front, b, c, R, G, Z):

@@ -49,7 +49,6 @@ def rooms(names: Sequence[str], tiles: Tiles, k: int, dtype: Any) -> tuple[jax.A
         "inverse": (W, W),
         "pivots": (W, W + LANES),
         "column": (M + QUAD, LANES),
-        "rows": (W, k),
         "rows below": (M + QUAD, k),
     }
     updates = {"band": (empty_update, BAND), "update": (mirrored,)}
@@ -64,8 +63,8 @@ def rooms(names: Sequence[str], tiles: Tiles, k: int, dtype: Any) -> tuple[jax.A
 class OnTiles:
     """What a routine does with one supernode; `storage` and `rooms` are what it leaves behind."""
 
-    def __init__(self, front: Front, storage, leaves: Sequence, rooms: Sequence):
-        self.front, self.storage, self.leaves = front, storage, leaves
+    def __init__(self, front: Front, storage, leaves: Sequence, rooms: Sequence, width: int):
+        self.front, self.storage, self.leaves, self.width = front, storage, leaves, width
         self.rooms, self.taken = list(rooms), 0
 
     def _take(self) -> int:
@@ -111,60 +110,54 @@ class OnTiles:
 
     # ---- rows of vectors
 
-    def solve(self, L) -> int:
-        front, b, room = self.front, self.storage, self._take()
-        k = self.rooms[room].shape[1]
+    def solve(self, L) -> None:
+        front, size = self.front, (QUAD, self.width)
 
-        def step(t, y):
+        def step(t, storage):
             def less(c, acc):
-                return acc - t_product(square(front, L, c, t).T, get(y, (QUAD * c, 0), (QUAD, k)))
+                return acc - t_product(square(front, L, c, t).T, get(storage, own(front, c), size))
 
-            rest = loop(0, t, less, get(b, own(front, t), (QUAD, k)))
-            return put(y, squares.substitute(square(front, L, t, t), rest), (QUAD * t, 0))
+            rest = loop(0, t, less, get(storage, own(front, t), size))
+            return put(storage, squares.substitute(square(front, L, t, t), rest), own(front, t))
 
-        return self._fill(room, front.quads, step)
+        self.storage = loop(0, front.quads, step, self.storage)
 
     def read_below_rows(self) -> int:
         front, storage = self.front, self.storage
         return self._fill(self._take(), front.below, lambda t, x: read_rows(front, t, storage, x))
 
-    def solve_t(self, L, below: int) -> int:
-        front, y, x2, room = self.front, self.storage, self.rooms[below], self._take()
-        k = x2.shape[1]
+    def solve_t(self, L, below: int) -> None:
+        front, size, x2 = self.front, (QUAD, self.width), self.rooms[below]
 
-        def step(left, x):
+        def step(left, storage):
             t = front.quads - 1 - left
 
-            def less(source, skipped):
-                def block(s, acc):
-                    here = get(source, (QUAD * s, 0), (QUAD, k))
-                    return acc - t_product(square(front, L, t, skipped + s), here)
+            def less_below(s, acc):
+                here = square(front, L, t, front.quads + s)
+                return acc - t_product(here, get(x2, (QUAD * s, 0), size))
 
-                return block
+            def less(s, acc):
+                return acc - t_product(square(front, L, t, s), get(storage, own(front, s), size))
 
-            rest = loop(0, front.below, less(x2, front.quads), get(y, own(front, t), (QUAD, k)))
-            rest = loop(t + 1, front.quads, less(x, 0), rest)
-            return put(x, squares.substitute_t(square(front, L, t, t), rest), (QUAD * t, 0))
+            rest = loop(0, front.below, less_below, get(storage, own(front, t), size))
+            rest = loop(t + 1, front.quads, less, rest)
+            return put(storage, squares.substitute_t(square(front, L, t, t), rest), own(front, t))
 
-        return self._fill(room, front.quads, step)
+        self.storage = loop(0, front.quads, step, self.storage)
 
-    def store_rows(self, found: int) -> None:
-        self.storage = squares.store_rows(self.front, self.rooms[found], self.storage)
+    def hand_up_product(self, L) -> None:
+        front, size = self.front, (QUAD, self.width)
 
-    def hand_up_product(self, L, solved: int) -> None:
-        front, y = self.front, self.rooms[solved]
-        k = y.shape[1]
-
-        def hand(t, b):
+        def hand(t, storage):
             def product(c, acc):
                 here = square(front, L, c, front.quads + t)
-                return acc - t_product(here.T, get(y, (QUAD * c, 0), (QUAD, k)))
+                return acc - t_product(here.T, get(storage, own(front, c), size))
 
-            moved = loop(0, front.quads, product, jnp.zeros((QUAD, k), b.dtype))
+            moved = loop(0, front.quads, product, jnp.zeros(size, storage.dtype))
             for q, row in enumerate(rows(front, t)):
                 at = (row, front.column)
-                b = put(b, get(b, at, (1, k)) + moved[q : q + 1], at)
-            return b
+                storage = put(storage, get(storage, at, (1, self.width)) + moved[q : q + 1], at)
+            return storage
 
         self.storage = loop(0, front.below, hand, self.storage)
 
