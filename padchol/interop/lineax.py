@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
 from padchol.factor import Factor, cholesky
@@ -57,6 +58,7 @@ class SparseCholesky(lx.AbstractLinearSolver[Factored]):
     entries are found from as many products as there are colours of the pattern
     (`padchol.interop.probes`), and one more shows whether the plan holds them all, and A is
     symmetric. This is how optimistix's solvers, which know a Hessian by its products, are used.
+    Such an operator may be one of pytrees; row i of the plan is entry i of the flattened tree.
 
     Where A is not definite, or not held by the plan: `RESULTS.singular`, and with `throw=False`
     NaN. (lineax lets a derivative of such a solve raise even then.) Raises `TypeError` or
@@ -93,17 +95,30 @@ class SparseCholesky(lx.AbstractLinearSolver[Factored]):
                 "pattern is the plan's"
             )
         plan, probes = self.patterned.value
-        wanted, structure = (plan.n,), operator.in_structure()
-        for found in (structure, operator.out_structure()):
-            if not isinstance(found, jax.ShapeDtypeStruct) or found.shape != wanted:
-                raise ValueError(f"expected an operator on arrays of shape {wanted}; got {found}")
-        products, seen = probes.products(operator.mv, structure.dtype)
+        taken, given = operator.in_structure(), operator.out_structure()
+        for found in (taken, given):
+            if sum(leaf.size for leaf in jax.tree.leaves(found)) != plan.n:
+                raise ValueError(
+                    f"expected an operator on arrays of shape {(plan.n,)}; got {found}, which does "
+                    "not flatten to that"
+                )
+        if _leaves(taken) != _leaves(given):
+            raise ValueError(
+                f"expected an operator that gives what it takes; got {given} of {taken}"
+            )
+        unravel = eqx.filter_eval_shape(ravel_pytree, taken)[1]
+
+        def mv(x: Array) -> Array:
+            return ravel_pytree(operator.mv(unravel(x)))[0]
+
+        products, seen = probes.products(mv, jnp.result_type(*jax.tree.leaves(taken)))
         found = SparseOperator(plan, probes.entries(products)[: plan.nnz])
         return found, probes.complete(seen, found.mv(jnp.asarray(probes.witness, seen.dtype)))
 
     def compute(self, state: Factored, vector: Any, options: dict[str, Any]):
         del options
-        solution = state.solve(vector)
+        b, unravel = ravel_pytree(vector)
+        solution = unravel(state.solve(b))
         kinds = lx.RESULTS
         return solution, kinds.where(state.info == 0, kinds.successful, kinds.singular), {}
 
@@ -115,6 +130,11 @@ class SparseCholesky(lx.AbstractLinearSolver[Factored]):
 
     def assume_full_rank(self) -> bool:
         return True
+
+
+def _leaves(structure: Any) -> tuple:
+    leaves, tree = jax.tree.flatten(structure)
+    return tree, [(leaf.shape, leaf.dtype) for leaf in leaves]
 
 
 @functools.lru_cache(maxsize=16)
