@@ -136,6 +136,28 @@ def test_newton_on_the_gradient(expected, method):
     assert support.relative(slope, -np.linalg.solve(H, C).sum(1)) < 1e-9
 
 
+def test_newton_on_a_pytree(expected):
+    """y and its equations as trees of arrays, that flatten to the rows of the plan."""
+    apart = lambda y: {"first": y[: n // 3], "rest": (y[n // 3 :].reshape(2, -1),)}
+    whole = lambda tree: jnp.concatenate([x.ravel() for x in jax.tree.leaves(tree)])
+
+    def root(data):
+        found = optx.root_find(
+            lambda tree, data: apart(jax.grad(objective)(whole(tree), data)),
+            optx.Newton(1e-12, 1e-12, linear_solver=HESSIAN),
+            apart(jnp.asarray(expected) + 0.02),
+            data,
+            adjoint=ADJOINT,
+            tags=frozenset({lx.symmetric_tag}),
+        )
+        return whole(found.value)
+
+    y, slope = jax.jit(lambda d: jax.jvp(root, (d,), (jnp.ones(n),)))(jnp.asarray(DATA))
+    assert support.relative(y, expected) < 1e-10
+    H, _, C = derivatives(expected)
+    assert support.relative(slope, -np.linalg.solve(H, C).sum(1)) < 1e-9
+
+
 # ---- the linear solver by itself --------------------------------------------------------------
 
 
