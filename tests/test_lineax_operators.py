@@ -30,10 +30,13 @@ from lineax_operators import (  # noqa: E402
     direction,
     every_operator,
     flipped,
+    negated,
     of_matrix,
     of_sparse,
     structure,
 )
+
+from padchol.interop.lineax import SparseCholesky  # noqa: E402
 
 
 @every_operator
@@ -134,6 +137,8 @@ def test_algebra(make):
 @pytest.mark.parametrize("tags", [POSITIVE, NEGATIVE, ()], ids=["positive", "negative", "bare"])
 def test_what_is_known_of_it(make, tags):
     """Tags survive what lineax builds, and a pattern shows that nothing is diagonal."""
+    if make is negated and tags == () and not hasattr(lx, "invert"):
+        pytest.skip("lineax 0.1.0 takes what is not known to be negative for positive")
     operator = make(jnp.asarray(A), tags)
     assert lx.is_symmetric(operator)
     assert lx.is_positive_semidefinite(operator) == (tags == POSITIVE)
@@ -164,6 +169,29 @@ def test_what_the_solver_says_of_itself():
     for solver in (SPARSE, PROBED):
         assert solver.assume_full_rank()
         assert jax.tree.leaves(solver) == []
+
+
+def test_solvers_as_static_fields():
+    """Libraries on lineax keep solvers so: equal ones are one, and compile once."""
+
+    class Strategy(eqx.Module):
+        solver: lx.AbstractLinearSolver = eqx.field(static=True)
+
+        def solve(self, operator, b):
+            return lx.linear_solve(operator, b, self.solver).value
+
+    traces = []
+
+    @eqx.filter_jit
+    def solve(strategy, operator, b):
+        traces.append(1)
+        return strategy.solve(operator, b)
+
+    for solver in (SparseCholesky(), SparseCholesky()):
+        x = solve(Strategy(solver), of_sparse(jnp.asarray(A), POSITIVE), jnp.asarray(B))
+        assert support.relative(x, np.linalg.solve(DENSE, B)) < 1e-12
+    assert len(traces) == 1
+    assert hash(Strategy(SparseCholesky(PLAN))) == hash(Strategy(PROBED))
 
 
 @pytest.mark.parametrize("well_posed", [True, None, False])

@@ -4,7 +4,8 @@
 
 a (nnz,) are canonical values, one a symmetric pair: a gradient with respect to an off-diagonal one
 counts both entries. lineax differentiates the solve by its own rule, as of every solver of full
-rank: in both modes, to any order, one more solve with the same factor each time.
+rank: in both modes, to any order, one more solve with the same factor each time. It has no
+determinants yet: log det A of a `SparseOperator` A is `padchol.cholesky(A.plan, A.a).logdet()`.
 """
 
 from __future__ import annotations

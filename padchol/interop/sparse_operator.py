@@ -105,11 +105,16 @@ lx.tridiagonal.register(SparseOperator)(
 
 
 def sign_of(operator: lx.AbstractLinearOperator, a: Float[Array, " nnz"]) -> Float[Array, ""]:
-    """1 for an operator that is positive definite if it is definite, and -1 for a negative one."""
-    if lx.is_negative_semidefinite(operator):
-        return jnp.asarray(-1, a.dtype)
-    if lx.is_positive_semidefinite(operator) or not a.size:
-        return jnp.asarray(1, a.dtype)
+    """1 for an operator that is positive definite if it is definite, and -1 for a negative one.
+
+    lineax 0.1.0 says of an untagged operator's negative that it is both.
+    """
+    positive, negative = (
+        lx.is_positive_semidefinite(operator),
+        lx.is_negative_semidefinite(operator),
+    )
+    if positive != negative or not a.size:
+        return jnp.asarray(1 if positive else -1, a.dtype)
     return jnp.where(a[0] < 0, -1, 1).astype(a.dtype)  # a[0]: the diagonal entry of column 0
 
 

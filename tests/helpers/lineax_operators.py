@@ -137,7 +137,8 @@ def solving(make, use_state=False):
 
     def solve(a, b):
         operator, solver = make(a, POSITIVE), SOLVERS[make]
-        more = {"state": solver.init(operator, {})} if use_state else {}
+        known = make(jax.lax.stop_gradient(a), POSITIVE)  # a state has no derivative
+        more = {"state": solver.init(known, {})} if use_state else {}
         return lx.linear_solve(operator, b, solver, **more).value
 
     return solve
