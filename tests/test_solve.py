@@ -175,3 +175,11 @@ def test_higher_derivatives_of_a_known_solution():
     for order in (2, 3):
         known, solved = jax.jacfwd(known), jax.jacfwd(solved)
         assert support.relative(known(0.0), solved(0.0)) < 1e-12, order
+
+
+def test_a_solve_of_one_column_stays_on_its_thread():
+    """XLA sends programs of a thousand flops and more, loops counted once, to another thread."""
+    A = support.grid(45, 45)
+    F = padchol.cholesky(plan := padchol.analyze(A, device="cpu"), plan.values(A))
+    solve = jax.jit(lambda F, b: F.solve(b)).lower(F, jnp.ones(plan.n)).compile()
+    assert solve.cost_analysis()["flops"] < 1_000

@@ -14,18 +14,27 @@ import numpy as np
 
 from padchol.plan import Plan
 
-_there: dict[tuple[int, str], list[jax.Array]] = {}  # leaves, by identity of the table and device
+_there: dict[tuple, list[jax.Array]] = {}  # by `key`
 
 
 def resident(plan: Plan) -> Plan:
     """The plan with its tables on the default device; the same arrays at every call, for as long as
-    the plan given is alive. As it is where its tables are no numpy arrays."""
+    the tables given are alive. As it is where these are no numpy arrays."""
     leaves, structure = jax.tree.flatten(plan)
     if not all(isinstance(leaf, np.ndarray) for leaf in leaves):
         return plan
-    key = (id(plan.table), str(jax.config.jax_default_device))
-    if key not in _there:
+    its = key(plan)
+    found = _there.get(its)
+    if found is None:
         with jax.ensure_compile_time_eval():
-            _there[key] = [jnp.asarray(leaf) for leaf in leaves]
-        weakref.finalize(plan.table, _there.pop, key, None)
-    return jax.tree.unflatten(structure, _there[key])
+            found = _there[its] = [
+                jnp.array(leaf) for leaf in leaves
+            ]  # copies: else they keep these alive
+        for leaf in leaves:
+            weakref.finalize(leaf, _there.pop, its, None)
+    return jax.tree.unflatten(structure, found)
+
+
+def key(plan: Plan) -> tuple:
+    """Which arrays the tables are, and the default device."""
+    return (str(jax.config.jax_default_device), *map(id, jax.tree.leaves(plan)))
