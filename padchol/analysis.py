@@ -21,7 +21,7 @@ from padchol.symbolic import pattern as patterns
 from padchol.symbolic.costs import CostModel
 from padchol.symbolic.exact import entry_places
 from padchol.symbolic.layout import fits_int32
-from padchol.symbolic.pattern import Pattern
+from padchol.symbolic.pattern import Pattern, lower
 from padchol.symbolic.schedule import Schedule, schedule
 from padchol.symbolic.shards import parts, sequence
 from padchol.symbolic.storages import Order
@@ -167,14 +167,9 @@ def _assemble(
     if chosen.free:  # to expose the order in which columns are kept
         perm, position, post = perm[position], np.arange(n), np.argsort(columns)
 
-    def lower(order):
-        """Both indices of each canonical entry, counted in an order of the plan's columns."""
-        place = np.empty(n, np.int64)
-        place[perm[order]] = np.arange(n)
-        a, b = place[pattern.rows], place[pattern.cols]
-        return np.maximum(a, b), np.minimum(a, b)
-
-    order = Order(perm, position, *lower(position))
+    column = np.empty((2, n), np.int64)  # of each unknown, in the relaxed order and in `exact`'s
+    column[0, perm[position]] = column[1, perm[post]] = np.arange(n)
+    order = Order(perm, position, *lower(pattern, column[0]))
     parted = parts(relaxed, dealt.shard, shards, order.i, order.k)
     if model.levels and scheduled is None:
         scheduled = schedule([(part.nodes, part.top) for part in parted], model)
@@ -184,7 +179,7 @@ def _assemble(
         "rows": pattern.rows.astype(np.int32),
         "cols": pattern.cols.astype(np.int32),
         "table": table,
-        "copy_places": entry_places(exact, post, *lower(post)).astype(np.int32),
+        "copy_places": entry_places(exact, post, pattern, column[1]).astype(np.int32),
     }
     cost = scheduled.predicted(model) if scheduled else dealt.longest
     speedups = {k: chosen.cut(model, k).speedup for k in SPEEDUPS}

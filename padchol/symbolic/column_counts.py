@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from padchol.symbolic.pieces import pieces
+
 
 class RowSubtrees(NamedTuple):
     """Row subtrees as disjoint paths: from `leaf` up to, and without, `stop`; and the row itself.
@@ -30,12 +32,18 @@ def row_subtrees(parent: np.ndarray, first: np.ndarray, i: np.ndarray, k: np.nda
     1075-1091), the first path of a row at the row.
     """
     n = parent.size
-    keys = np.sort(i * n + k)
-    row = keys // max(n, 1)
-    column = keys - row * n
-    before = np.where(np.append(True, row[1:] != row[:-1])[: row.size], -1, np.roll(column, 1))
-    is_leaf = before < first[column]
-    row, leaf, before = row[is_leaf], column[is_leaf], before[is_leaf]
+    keys = i * n
+    keys += k
+    keys.sort()
+    found = [np.zeros((3, 0), np.int64)]
+    for piece in pieces(keys.size):
+        row, column = np.divmod(keys[max(piece.start - 1, 0) : piece.stop], max(n, 1))
+        before = np.where(row[1:] == row[:-1], column[:-1], -1)
+        if piece.start == 0:
+            before = np.append(-1, before)
+        row, column = row[-before.size :], column[-before.size :]
+        found.append(np.stack([row, column, before])[:, before < first[column]])
+    row, leaf, before = np.concatenate(found, 1)
     stop, later = row.copy(), np.flatnonzero(before >= 0)
     # in a postorder, the least common ancestor of a < b is the highest parent of a .. b - 1
     stop[later] = range_maxima(parent, before[later], leaf[later])

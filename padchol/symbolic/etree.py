@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from padchol.symbolic.pattern import Pattern
+from padchol.symbolic.pattern import Pattern, lower
+from padchol.symbolic.pieces import pieces
 from padchol.symbolic.postorder import to_roots
 
 
@@ -16,9 +17,7 @@ def permuted_lower(pattern: Pattern, perm: np.ndarray) -> tuple[np.ndarray, np.n
     """Strict lower entries (i > k) of A[perm][:, perm], unordered."""
     inverse = np.empty(pattern.n, np.int64)
     inverse[perm] = np.arange(pattern.n)
-    a, b = inverse[pattern.rows], inverse[pattern.cols]
-    strict = a != b
-    return np.maximum(a, b)[strict], np.minimum(a, b)[strict]
+    return lower(pattern, inverse, strict=True)
 
 
 def elimination_tree(n: int, i: np.ndarray, k: np.ndarray) -> np.ndarray:
@@ -39,30 +38,41 @@ def elimination_tree(n: int, i: np.ndarray, k: np.ndarray) -> np.ndarray:
         basin[i] = k  # any lower neighbour
         to_roots(basin, left)
         own = basin[left]
-        low, high = basin[k], basin[i]
-        between = low != high
         saddle[own] = n
-        np.minimum.at(saddle, low[between], i[between])
-        np.minimum.at(saddle, high[between], i[between])
+        for piece in pieces(i.size):
+            low, high = basin[k[piece]], basin[i[piece]]
+            between = np.flatnonzero(low != high)
+            at = i[piece][between]
+            np.minimum.at(saddle, low[between], at)
+            np.minimum.at(saddle, high[between], at)
         pruned = left < saddle[own]
         keys = np.sort(own[pruned] * n + left[pruned])
         chain, node = keys // n, keys % n
         ends = np.append(chain[1:] != chain[:-1], True)
         parent[node] = np.where(ends, saddle[chain], np.append(node[1:], n))
-        outside = i >= saddle[high]
-        i, k, low = i[outside], k[outside], low[outside]
-        k = np.where(k < saddle[low], saddle[low], k)
-        i, k = i[i != k], k[i != k]
         left = left[~pruned]
-        if left.size**2 < i.size:
-            i, k = _distinct(left, i, k, basin)
+        i, k = _outside(i, k, basin, saddle, left)
     return np.where(parent < n, parent, -1)
 
 
-def _distinct(nodes: np.ndarray, i: np.ndarray, k: np.ndarray, place: np.ndarray):
-    """The edges without repetition, all between few nodes. `place` (n,) is overwritten."""
-    place[nodes] = np.arange(nodes.size)
-    met = np.zeros(nodes.size**2, bool)
-    met[place[i] * nodes.size + place[k]] = True
-    i, k = np.divmod(np.flatnonzero(met), nodes.size)
-    return nodes[i], nodes[k]
+def _outside(i, k, basin: np.ndarray, saddle: np.ndarray, left: np.ndarray):
+    """The edges between what is left of the nodes when all chains are cut off; without repetition
+    where these nodes are few."""
+    few, found = left.size**2 < i.size, [np.zeros((2, 0), np.int64)]
+    place = np.empty(basin.size if few else 0, np.int64)
+    if few:
+        place[left] = np.arange(left.size)
+    for piece in pieces(i.size):
+        high, low = i[piece], k[piece]
+        outside = high >= saddle[basin[high]]
+        high, low = high[outside], low[outside]
+        end = saddle[basin[low]]
+        low = np.where(low < end, end, low)
+        high, low = high[high != low], low[high != low]
+        if few:
+            met = np.zeros(left.size**2, bool)
+            met[place[high] * left.size + place[low]] = True
+            high, low = (left[x] for x in np.divmod(np.flatnonzero(met), left.size))
+        found.append(np.stack([high, low]))
+    i, k = np.concatenate(found, 1)
+    return i, k

@@ -7,12 +7,12 @@ import numpy as np
 from padchol.symbolic.column_counts import RowSubtrees, column_counts, row_subtrees
 from padchol.symbolic.etree import elimination_tree, permuted_lower
 from padchol.symbolic.pattern import Pattern
+from padchol.symbolic.pieces import pieces, piecewise
 from padchol.symbolic.postorder import postorder, relabelled, subtree_sizes
 from padchol.symbolic.supernodes import (
     Supernodes,
     maximal,
     order_columns,
-    piecewise,
     ramp,
     with_rows,
 )
@@ -39,7 +39,9 @@ def counted_supernodes(
     size = subtree_sizes(parent)
     post = postorder(parent, size)
     parent, place = relabelled(parent, post)
-    i, k = place[i], place[k]  # a postorder is topological: i > k stays true
+    for index in (i, k):  # in place; a postorder is topological: i > k stays true
+        for piece in pieces(index.size):
+            index[piece] = place[index[piece]]
     first = np.arange(1, n + 1) - size[post]
     subtrees = row_subtrees(parent, first, i, k)
     nodes = maximal(parent, column_counts(first, subtrees))
@@ -70,15 +72,20 @@ def full_pattern(exact: Supernodes, post: np.ndarray) -> tuple[np.ndarray, np.nd
     return indices, indptr
 
 
-def entry_places(exact: Supernodes, post: np.ndarray, i: np.ndarray, k: np.ndarray) -> np.ndarray:
-    """Position of entry (i, k), postordered, i >= k, in the data of `full_pattern`."""
-    of_column, starts = exact.of_column, _column_starts(exact, post)[post]
+def entry_places(
+    exact: Supernodes, post: np.ndarray, pattern: Pattern, place: np.ndarray
+) -> np.ndarray:
+    """Position of each canonical entry in the data of `full_pattern`; place (n,): the postordered
+    column of each unknown."""
+    of_column = exact.of_column
+    starts = _column_starts(exact, post)[post] - np.arange(post.size) + exact.first[of_column]
 
-    def places(i, k):
-        s = of_column[k]
-        return starts[k] + exact.place(s, i) - (k - exact.first[s])
+    def places(row, column):
+        a, b = place[row], place[column]
+        k = np.minimum(a, b)
+        return starts[k] + exact.place(of_column[k], np.maximum(a, b))
 
-    return piecewise(places, i, k)
+    return piecewise(places, pattern.rows, pattern.cols)
 
 
 def _column_starts(exact: Supernodes, post: np.ndarray) -> np.ndarray:

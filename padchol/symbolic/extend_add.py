@@ -27,7 +27,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from padchol.symbolic.layout import BAND, QUAD, fits_int32, fits_memory
-from padchol.symbolic.supernodes import Supernodes, begins, ramp, ranges
+from padchol.symbolic.pieces import ranges
+from padchol.symbolic.supernodes import Supernodes, begins, ramp
 
 if TYPE_CHECKING:
     from padchol.symbolic.tiles import Placement

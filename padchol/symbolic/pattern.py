@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from padchol.symbolic.pieces import pieces
 from padchol.symbolic.triplets import Triplets, triplets
 
 
@@ -78,7 +79,8 @@ def _with_diagonal(n: int, rows: np.ndarray, cols: np.ndarray) -> Pattern:
     every = np.arange(n)
     counts = np.bincount(cols, minlength=n) + 1
     found = np.empty(rows.size + n, np.int64)
-    found[np.arange(rows.size) + cols + 1] = rows
+    for piece in pieces(rows.size):
+        found[np.arange(piece.start + 1, piece.stop + 1) + cols[piece]] = rows[piece]
     found[np.cumsum(counts) - counts] = every
     return Pattern(n, found, np.repeat(every, counts))
 
@@ -100,7 +102,8 @@ def _by_columns(rows, cols, data, n: int) -> sp.csc_array:
 
 def _columns(by_columns: sp.csc_array) -> np.ndarray:
     """Column of each entry."""
-    return np.repeat(np.arange(by_columns.indptr.size - 1), np.diff(by_columns.indptr))
+    every = np.arange(by_columns.indptr.size - 1, dtype=by_columns.indices.dtype)
+    return np.repeat(every, np.diff(by_columns.indptr))
 
 
 def _check_one_triangle(t: Triplets) -> None:
@@ -126,7 +129,7 @@ def _symmetric(t: Triplets) -> sp.csc_array:
         np.array_equal(by_columns.indptr, by_rows.indptr)
         and np.array_equal(by_columns.indices, by_rows.indices)
     ):
-        rows, cols = by_columns.indices.astype(np.int64), _columns(by_columns)
+        rows, cols = (x.astype(np.int64) for x in (by_columns.indices, _columns(by_columns)))
         k = int(np.argmin(np.isin(rows * t.n + cols, cols * t.n + rows)))
         i, j = int(rows[k]), int(cols[k])
         raise ValueError(
@@ -158,6 +161,25 @@ def differ(value: Any, mirror: Any, eps: float, xp: Any) -> Any:
     gap = xp.abs(xp.where(finite, value, 0) - xp.where(finite, mirror, 0))
     size = xp.where(finite, size, 0)
     return gap > math.sqrt(eps) * size + 64 * eps * xp.max(size, initial=0.0)
+
+
+def lower(
+    pattern: Pattern, place: np.ndarray, strict: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """(i, k), i >= k, of each canonical entry, where unknown u becomes column place[u]; without the
+    diagonal if strict."""
+    i, k = (np.empty(pattern.rows.size - strict * pattern.n, np.int64) for _ in range(2))
+    done = 0
+    for piece in pieces(pattern.rows.size):
+        rows, cols = pattern.rows[piece], pattern.cols[piece]
+        if strict:
+            below = rows != cols
+            rows, cols = rows[below], cols[below]
+        a, b = place[rows], place[cols]
+        here = slice(done, done := done + a.size)
+        np.maximum(a, b, out=i[here])
+        np.minimum(a, b, out=k[here])
+    return i, k
 
 
 def check_both_triangles(t: Triplets) -> bool:

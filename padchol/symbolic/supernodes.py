@@ -8,17 +8,14 @@ Notation
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from padchol.symbolic.column_counts import RowSubtrees
+from padchol.symbolic.pieces import ranges
 from padchol.symbolic.postorder import postorder, relabelled, subtree_sizes
 
-# Rows taken at a time: arrays of 4 megabytes, which stay in the cache and are not fresh memory.
-AT_ONCE = 1 << 19
 COUNTED = np.zeros(0, np.int64)  # in place of rows that are only counted so far; by identity
 
 
@@ -61,7 +58,7 @@ class Supernodes(NamedTuple):
         of s or in rows[s].
         """
         place = i - self.first[s]
-        below = np.flatnonzero(i >= self.first[s + 1])
+        below = np.flatnonzero(place >= self.width[s])
         s, i = s[below], i[below]
         start = (self.width if room is None else room) - self.row_ptr[:-1]
         place[below] = self._row_at(s, i) + start[s]
@@ -89,24 +86,6 @@ def column_flops(w: np.ndarray, m: np.ndarray) -> np.ndarray:
 def ramp(counts: np.ndarray) -> np.ndarray:
     """0 .. counts[0] - 1, 0 .. counts[1] - 1, ..."""
     return np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
-
-
-def piecewise(
-    f: Callable[[np.ndarray, np.ndarray], np.ndarray], a: np.ndarray, b: np.ndarray
-) -> np.ndarray:
-    """f(a, b), elementwise, a piece at a time: a third of the time for millions of entries."""
-    found = np.empty(a.size, np.int64)
-    for start in range(0, a.size, 2 * AT_ONCE):
-        piece = slice(start, start + 2 * AT_ONCE)
-        found[piece] = f(a[piece], b[piece])
-    return found
-
-
-def ranges(counts: np.ndarray) -> list[tuple[int, int]]:
-    """Ranges of counts whose sums are about AT_ONCE: arrays of that length are made for each."""
-    total = np.cumsum(counts)
-    bounds = np.searchsorted(total, np.arange(AT_ONCE, total[-1] if total.size else 0, AT_ONCE))
-    return list(itertools.pairwise(np.unique([0, *bounds, total.size]).tolist()))
 
 
 def begins(*keys: np.ndarray) -> np.ndarray:

@@ -27,9 +27,10 @@ from padchol.symbolic.layout import (
     fits_memory,
     rounded,
 )
+from padchol.symbolic.pieces import piecewise
 from padchol.symbolic.shards import Part
 from padchol.symbolic.storages import Order, Places, write
-from padchol.symbolic.supernodes import Supernodes, piecewise, ramp
+from padchol.symbolic.supernodes import Supernodes, ramp
 
 # Sizes for every doubling: of the panel storage, which is filled with zeros in every call, and of
 # all else; of the panel storage of a shard, whose memory counts more than programs that are shared.

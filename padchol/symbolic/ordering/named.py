@@ -20,6 +20,7 @@ import scipy.sparse.linalg as spla
 
 from padchol.symbolic.ordering.dense import Ordering, dense_last, unbearable_rows
 from padchol.symbolic.ordering.dissection import nested_dissection
+from padchol.symbolic.ordering.forest import from_leaves
 from padchol.symbolic.pattern import Pattern
 
 
@@ -50,10 +51,15 @@ def reverse_cuthill_mckee(pattern: Pattern) -> np.ndarray:
 
 def minimum_degree(pattern: Pattern) -> np.ndarray:
     """SuperLU's minimum degree ordering of A^T + A, read off an incomplete factorisation that keeps
-    next to nothing. `perm_c` maps a column to its place, so the permutation is its argsort.
+    next to nothing. `perm_c` maps a column to its place, so the permutation is its argsort. Of
+    forests, which need no search for it, `from_leaves`.
     """
     if pattern.n == 0 or pattern.rows.size == pattern.n:
         return natural(pattern)  # a diagonal matrix
+    if pattern.rows.size < 2 * pattern.n:
+        found = from_leaves(sp.csr_array(adjacency(pattern)))
+        if found is not None:
+            return found
     matrix = adjacency(pattern, off_diagonal=-1e-3, diagonal=4.0)
     lu = spla.spilu(
         sp.csc_matrix(matrix),
