@@ -94,15 +94,18 @@ class Plan(WithMethods):
         return add_diagonal(self, a, d)
 
     def placed(self, mesh: Any = None) -> Plan:
-        """The plan of k shards on k devices, by default the first of the default backend: each has
-        its own tables. What `padchol.cholesky` does itself, at every call: do it once where a
-        compiled function gets the plan as an argument. A plan of one shard stays as it is.
+        """The plan with its tables on devices: do it once where a compiled function gets the plan
+        as an argument, or else JAX copies the tables in every call. The plan of a Factor is there.
+
+        Of k shards on k devices, by default the first of the default backend, each its own tables;
+        of one on JAX's default device.
 
         mesh: a `jax.sharding.Mesh` of one axis. Raises `ValueError` where it does not fit.
         """
+        from padchol.numeric.resident import resident
         from padchol.numeric.shards import placed
 
-        return placed(self, mesh)
+        return resident(placed(self, mesh))
 
     def factor_pattern(self) -> tuple[np.ndarray, np.ndarray]:
         """(indices, indptr): exact CSC pattern of L in the plan's order, no relaxation zeros.

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import padchol
-from padchol.symbolic.ordering import choice
+from padchol.symbolic.ordering import choice, forest
 from padchol.symbolic.ordering import named as ordering
 
 PATTERNS = [pytest.param(S, id=name) for name, S in oracle.EXAMPLES.items()]
@@ -65,6 +65,34 @@ def test_reverse_cuthill_mckee_finds_the_band_of_a_shuffled_path():
 def test_minimum_degree_fills_nothing_in_on_a_forest(S):
     S = oracle.shuffled(S, 1)
     assert fill(S, ordering.minimum_degree(oracle.as_pattern(S))) == np.tril(S).sum()
+
+
+@oracle.quick
+@given(st.integers(1, 40), st.floats(0, 1), st.integers(0, 2**32 - 1))
+def test_leaves_of_a_forest_come_first(n, share, seed):
+    """Each node has one neighbour at most behind it; and a path is cut at its middle."""
+    rng = np.random.default_rng(seed)
+    name = rng.permutation(n)
+    edges = [(name[i], name[rng.integers(i)]) for i in range(1, n) if rng.random() < share]
+    i, k = np.array(edges, int).reshape(-1, 2).T
+    graph = sp.csr_array((np.ones(i.size), (i, k)), shape=(n, n))
+    perm = forest.from_leaves(sp.csr_array(graph + graph.T))
+    np.testing.assert_array_equal(np.sort(perm), np.arange(n))
+    place = np.argsort(perm)
+    assert np.bincount(np.minimum(place[i], place[k])).max(initial=0) <= 1
+
+
+def test_a_path_hangs_from_its_middle():
+    ends = sp.diags_array([1.0, 1.0], offsets=[-1, 1], shape=(101, 101), format="csr")
+    assert forest.from_leaves(ends)[-1] == 50
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_cycle_is_no_forest(more):
+    """Also where another tree makes up for its edge."""
+    cycle = sp.csr_array(np.ones((3, 3)) - np.eye(3))
+    graph = sp.block_diag([cycle, *[np.zeros((1, 1))] * more], format="csr")
+    assert forest.from_leaves(sp.csr_array(graph)) is None
 
 
 def test_minimum_degree_is_not_its_inverse():

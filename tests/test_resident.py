@@ -40,3 +40,11 @@ def test_a_traced_factor_has_the_tables_of_its_program():
     logdet = jax.jit(lambda a: padchol.cholesky(plan, a).logdet())(plan.values(A))
     np.testing.assert_allclose(logdet, np.linalg.slogdet(A.toarray())[1], rtol=1e-12)
     assert resident.key(plan) not in resident._there
+
+
+def test_a_plan_is_placed_by_itself():
+    plan = padchol.analyze(A, device="cpu", order="natural")
+    placed = plan.placed()
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(placed))
+    assert placed == plan
+    assert placed.placed().table is placed.table is padchol.cholesky(plan, plan.values(A)).plan.table

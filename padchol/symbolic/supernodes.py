@@ -66,14 +66,17 @@ class Supernodes(NamedTuple):
 
     def _row_at(self, s: np.ndarray, i: np.ndarray) -> np.ndarray:
         """Where row i of s is in `rows`, which it must be in: found as if the last rows of s
-        followed one another, as dense rows do, and searched for where they do not."""
-        last = self.row_ptr[s + 1] - 1
+        followed one another, as dense rows do, and by bisection where they do not."""
+        start, last = self.row_ptr[s], self.row_ptr[s + 1] - 1
         at = last - (self.rows[last] - i)
-        wrong = np.flatnonzero((at < self.row_ptr[s]) | (self.rows[np.maximum(at, 0)] != i))
-        if wrong.size:
-            n = int(self.first[-1])
-            keys = np.repeat(np.arange(self.parent.size) * n, self.below) + self.rows
-            at[wrong] = np.searchsorted(keys, s[wrong] * n + i[wrong])
+        wrong = np.flatnonzero((at < start) | (self.rows[np.maximum(at, 0)] != i))
+        low, high, i = start[wrong], last[wrong], i[wrong]
+        for _ in range(int((high - low).max(initial=0)).bit_length()):
+            middle = (low + high) // 2
+            before = self.rows[middle] < i
+            low = np.where(before, middle + 1, low)
+            high = np.where(before, high, middle)
+        at[wrong] = low
         return at
 
 
