@@ -180,3 +180,23 @@ def test_increasing_cuts():
     np.testing.assert_allclose(cuts, np.cumsum([-0.7, *np.exp(theta[1:])]), rtol=1e-12)
     np.testing.assert_allclose(np.linalg.slogdet(jacobian)[1], theta[1:].sum(), rtol=1e-12)
     np.testing.assert_array_equal(likelihoods.increasing_cuts(theta[:1]), theta[:1])
+
+
+INFINITE = {
+    "poisson": lambda y: likelihoods.poisson(y),
+    "truncated poisson": lambda y: likelihoods.truncated_poisson(y),
+    "zero-inflated poisson": lambda y: likelihoods.zero_inflated_poisson(y, 0.3),
+    "negative binomial": lambda y: likelihoods.negative_binomial(y, 2.0),
+    "gamma": lambda y: likelihoods.gamma(y, 2.0),
+    "weibull": lambda y: likelihoods.weibull(y, [1.0], 2.0),
+    "censored weibull": lambda y: likelihoods.weibull(y, [0.0], 2.0),
+    "tweedie": lambda y: likelihoods.tweedie(y, 1.0, 1.5),
+    "cox": lambda y: likelihoods.cox(y, 1.0),
+    "inverse gaussian": lambda y: likelihoods.inverse_gaussian(y, 1.0),
+}
+
+
+@pytest.mark.parametrize("name", INFINITE)
+def test_infinite_data_cannot_occur(name):
+    law = INFINITE[name]([INF])
+    assert [float(x[0]) for x in derivatives(law, jnp.array([ETA]), 2)] == list(NEVER)

@@ -76,6 +76,11 @@ def check_kind(likelihood: Any) -> None:
     check_type(likelihood, Likelihood, "likelihoods as padchol.likelihoods makes them")
 
 
+def occurs(y: Array) -> Array:
+    """Where data that are not negative can be: not infinite either. NaN stays NaN."""
+    return ~(y < 0) & (y != jnp.inf)
+
+
 def where_possible(possible: Array, value: Array, defined: Array) -> Array:
     """The value; -inf where the data cannot occur, NaN where the law is not defined."""
     return where_defined(defined, jnp.where(possible, value, -jnp.inf))

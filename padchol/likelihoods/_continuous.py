@@ -13,6 +13,7 @@ from padchol.likelihoods._base import (
     Likelihood,
     log,
     log_power,
+    occurs,
     positive,
     real,
     times_exp,
@@ -117,9 +118,11 @@ class Gamma(Likelihood):
 
     def __call__(self, eta: Float[Array, " m"]) -> Float[Array, " m"]:
         seen, y, shape = _seen(self.y, self.shape)
+        possible = occurs(y)
+        y = jnp.where(possible, y, 1.0)
         constant = shape * log(shape) + log_power(shape - 1, y) - gammaln(shape)
         value = constant - shape * (eta + times_exp(y, -eta))
-        value = where_possible(~(y < 0), value, shape > 0)
+        value = where_possible(possible, value, shape > 0)
         return jnp.where(seen, value, 0.0)
 
     def cdf(self, eta: Float[Array, " m"]) -> Float[Array, " m"]:

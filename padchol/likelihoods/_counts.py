@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from padchol.likelihoods._base import (
     Likelihood,
     log,
+    occurs,
     real,
     times_exp,
     weight,
@@ -119,7 +120,7 @@ class NegativeBinomial(Likelihood):
 
     def __call__(self, eta: Float[Array, " m"]) -> Float[Array, " m"]:
         value, possible = _of_counts(self.y, self.exposure, eta)
-        y = jnp.maximum(self.y, 0.0)
+        y = jnp.where(possible, self.y, 0.0)
         large, log_odds, mu = self._mean(eta)
         log_1p = jnp.where(large, softplus(log_odds), jnp.log1p(mu / self._size))
         value = value + log_rising(y, self._size) - y * log_1p + self.log_none(eta)
@@ -170,10 +171,12 @@ class NegativeBinomial(Likelihood):
 
 def _of_counts(y: Array, exposure: Array, eta: Array) -> tuple[Array, Array]:
     """log(mu^y / y!), mu = exposure exp(eta), and where there can be such a count."""
+    possible = occurs(y)
+    y = jnp.where(possible, y, 0.0)
     some = y != 0
     offset = log(jnp.where(some, exposure, 1.0))
     value = y * eta + jnp.where(some, y * offset, 0.0) - _log_factorial(y)
-    return value, ~(y < 0) & ~(some & (exposure == 0))
+    return value, possible & ~(some & (exposure == 0))
 
 
 def _log_factorial(y: Array) -> Array:

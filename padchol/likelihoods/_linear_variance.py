@@ -48,7 +48,7 @@ class LinearNegativeBinomial(Likelihood):
 
     def __call__(self, eta: Float[Array, " m"]) -> Float[Array, " m"]:
         value, possible = _of_counts(self.y, self.exposure, eta)
-        y, log_1p = jnp.maximum(self.y, 0.0), jnp.log1p(self._dispersion)
+        y, log_1p = jnp.where(possible, self.y, 0.0), jnp.log1p(self._dispersion)
         size = jnp.where(self.exposure > 0, self._size(eta), 1.0)
         value = value + log_rising(y, size) - y * log_1p + self.log_none(eta)
         return where_possible(possible, value, self._defined)

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from padchol.likelihoods._base import (
     Likelihood,
+    occurs,
     times_exp,
     weight,
     where_defined,
@@ -43,8 +44,9 @@ class Cox(Likelihood):
         return self.points
 
     def __call__(self, eta: Float[Array, " m"]) -> Float[Array, " m"]:
-        value = self.points * eta - times_exp(self.weights, eta)
-        return where_possible(~(self.points < 0), value, self.weights >= 0)
+        possible = occurs(self.points)
+        value = jnp.where(possible, self.points, 0.0) * eta - times_exp(self.weights, eta)
+        return where_possible(possible, value, self.weights >= 0)
 
     def cdf(self, eta: Float[Array, " m"]) -> Float[Array, " m"]:
         """NaN: terms are parts of the density of one point pattern, no laws of their own"""

@@ -13,6 +13,7 @@ from padchol.likelihoods._base import (
     check,
     log,
     log_power,
+    occurs,
     real,
     weight,
     where_defined,
@@ -39,16 +40,17 @@ class Weibull(Likelihood):
     shape: Array
 
     def __call__(self, eta: Float[Array, " m"]) -> Float[Array, " m"]:
-        happened = self.event != 0
-        time = jnp.where(happened, self.time, 1.0)
+        happened, possible = self.event != 0, occurs(self.time)
+        time = jnp.where(happened & possible, self.time, 1.0)
         log_hazard = log(self.shape) + log_power(self.shape - 1, time) + eta
-        value = jnp.where(happened, log_hazard, 0.0) - self._cumulative(eta)
-        return where_possible(~(self.time < 0), value, self._defined)
+        passed = jnp.where(possible, self.time, 0.0)
+        value = jnp.where(happened, log_hazard, 0.0) - self._cumulative(passed, eta)
+        return where_possible(possible, value, self._defined)
 
     def cdf(self, eta: Float[Array, " m"]) -> Float[Array, " m"]:
         """1 - exp(-exp(eta) time^shape), NaN for a censored time, of which it is only known that
         the event comes later"""
-        below = -jnp.expm1(-self._cumulative(eta))
+        below = -jnp.expm1(-self._cumulative(self.time, eta))
         return where_defined(self._defined & (self.event == 1), below)
 
     def mean(self, eta: Float[Array, " m"]) -> Float[Array, " m"]:
@@ -60,8 +62,8 @@ class Weibull(Likelihood):
     def _defined(self) -> Array:
         return ((self.event == 0) | (self.event == 1)) & (self.shape > 0)
 
-    def _cumulative(self, eta: Array) -> Array:
+    def _cumulative(self, time: Array, eta: Array) -> Array:
         """The cumulative hazard exp(eta) time^shape; 0 for a negative time."""
-        passed = self.time > 0
-        hazard = jnp.exp(eta + self.shape * log(jnp.where(passed, self.time, 1.0)))
-        return jnp.where(passed, hazard, 0.0 * self.time)  # NaN where the time is NaN
+        passed = time > 0
+        hazard = jnp.exp(eta + self.shape * log(jnp.where(passed, time, 1.0)))
+        return jnp.where(passed, hazard, 0.0 * time)  # NaN where the time is NaN

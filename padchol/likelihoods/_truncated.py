@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from padchol.likelihoods._base import Likelihood, where_possible
+from padchol.likelihoods._base import Likelihood, occurs, where_possible
 from padchol.likelihoods._counts import NegativeBinomial, Poisson, poisson
 from padchol.likelihoods._functions import log1mexp
 from padchol.likelihoods._linear_variance import LinearNegativeBinomial
@@ -50,7 +50,7 @@ class Truncated(Likelihood):
 
     def __call__(self, eta: Float[Array, " m"]) -> Float[Array, " m"]:
         value = self.counts(eta) - log1mexp(-self.counts.log_none(eta))
-        return where_possible(~(self.y < 1), value, value == value)
+        return where_possible(~(self.y < 1) & occurs(self.y), value, value == value)
 
     def cdf(self, eta: Float[Array, " m"]) -> Float[Array, " m"]:
         """(P(count <= y) - p(0)) / (1 - p(0)), 0 for y < 1"""

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from padchol.likelihoods._base import Likelihood, check, positive, real
+from padchol.likelihoods._base import Likelihood, check, occurs, positive, real
 from padchol.likelihoods._functions import FROM, STIRLING, divergence
 from padchol.likelihoods._incomplete import gammainc
 
@@ -48,12 +48,12 @@ class Tweedie(Likelihood):
     normaliser: Array
 
     def __call__(self, eta: Float[Array, " m"]) -> Float[Array, " m"]:
-        p, some = self.power, self.y > 0
+        p, some = self.power, (self.y > 0) & occurs(self.y)
         y = jnp.where(some, self.y, 1.0)
         constant = jnp.exp((2 - p) * jnp.log(y)) / ((p - 1) * (2 - p))
         there = (constant - y * jnp.exp((1 - p) * eta) / (p - 1)) / self.dispersion
         value = self.log_none(eta) + jnp.where(some, there + self.normaliser, 0.0)
-        return jnp.where(self.y < 0, -jnp.inf, value)
+        return jnp.where(occurs(self.y), value, -jnp.inf)
 
     def log_none(self, eta: Float[Array, " m"]) -> Float[Array, " m"]:
         """log p(0 | eta) = -mu^(2 - power) / (dispersion (2 - power))"""
