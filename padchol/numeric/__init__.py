@@ -1,8 +1,8 @@
 """The numeric phase: dense mathematics on supernodes, handed to two sweeps. JAX only.
 
     verbs, levels -> sweep -> factorise -> selected_inverse -> logdet
-                              factorise -> adjoint -> solve -> pivots
-    devices, shards -> call -> forms
+                              factorise, vectors -> adjoint -> solve -> pivots
+    devices, shards -> call -> forms; values, sparse_values; resident
 
 Each routine is a file: its formula, its kernels by both engines, its derivatives. On tiles a CPU
 takes one supernode after the other in its own size (`sweep`). In levels an accelerator takes

@@ -1,6 +1,7 @@
 """The symbolic phase: from a sparsity pattern to static index tables. Numpy and scipy only.
 
-    pattern -> ordering -> etree, postorder, column_counts -> supernodes -> amalgamation -> exact
+    triplets -> pattern -> ordering -> etree, postorder, column_counts -> supernodes
+             -> amalgamation -> exact; pieces: long arrays a part at a time
     costs, shards; storages, tiles with extend_add, or schedule and levels -> tables (layout)
     unfold reads tables back
 

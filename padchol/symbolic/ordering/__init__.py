@@ -1,6 +1,7 @@
 """Fill-reducing orderings.
 
 multilevel -> separators -> bisection -> dissection, with leaves -> named, behind dense -> choice
+forest -> named: what needs no ordering but leaves first
 """
 
 from padchol.symbolic.ordering.choice import candidates as candidates
