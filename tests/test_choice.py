@@ -18,12 +18,17 @@ def random_graph(n):
 @pytest.fixture
 def tried(monkeypatch):
     """The named orderings that are run, in sequence; pymetis is not among them."""
-    names = []
     monkeypatch.setattr(choice.importlib.util, "find_spec", lambda _: None)
-    for name in ("mmd", "nd"):
+    return counted(monkeypatch)
+
+
+def counted(monkeypatch):
+    """The names of the orderings that are run from now on, in sequence."""
+    names = []
+    for name in ("mmd", "nd", "metis"):
         found = ordering.NAMED[name]
-        counted = lambda p, name=name, found=found: names.append(name) or found(p)
-        monkeypatch.setitem(ordering.NAMED, name, counted)
+        run = lambda p, name=name, found=found: names.append(name) or found(p)
+        monkeypatch.setitem(ordering.NAMED, name, run)
     return names
 
 
@@ -51,18 +56,35 @@ def test_minimum_degree_is_left_out_beside_metis_on_large_meshes(n, widest, enou
     assert choice.dissection_suffices(n, widest) == enough
 
 
-def test_a_large_mesh_is_told_by_its_separator(monkeypatch):
-    pytest.importorskip("pymetis", reason="minimum degree is left out only where METIS is found")
+@pytest.fixture
+def beside_metis(monkeypatch):
+    """The named orderings that are run where METIS is found, all graphs large enough for it."""
+    oracle.metis(monkeypatch)
     monkeypatch.setattr(choice, "ND_BESIDE_METIS", 300)
-    tried = []
-    for name in ("mmd", "metis"):
-        found = ordering.NAMED[name]
-        counted = lambda p, name=name, found=found: tried.append(name) or found(p)
-        monkeypatch.setitem(ordering.NAMED, name, counted)
+    return counted(monkeypatch)
+
+
+def test_a_large_mesh_is_told_by_its_separator(beside_metis):
     padchol.analyze(oracle.spd(oracle.grid(20, 20)))
-    assert tried == ["metis"]
+    assert beside_metis == ["metis"]
+    beside_metis.clear()
     padchol.analyze(oracle.spd(oracle.path(400)))
-    assert tried == ["metis", "metis", "mmd"]
+    assert beside_metis == ["metis", "mmd"]
+
+
+def test_a_dissection_pays_beside_metis_where_a_factorisation_takes_long(beside_metis, monkeypatch):
+    """By predicted nanoseconds, of which so many a node are its own."""
+    A = oracle.spd(oracle.grid(20, 20))
+    price = padchol.analyze(A, order="metis", device="cpu").stats["cost"]
+    for nanoseconds, expected in ((price - 1, ["metis", "nd"]), (price + 1, ["metis"])):
+        monkeypatch.setattr(choice, "ND_PAYS", nanoseconds / choice.ND_PER_NODE / 400)
+        beside_metis.clear()
+        padchol.analyze(A, device="cpu")
+        assert beside_metis == expected
+    monkeypatch.setattr(choice, "ND_BESIDE_METIS", 400)  # compared from the start
+    beside_metis.clear()
+    padchol.analyze(A, device="cpu")
+    assert beside_metis == ["metis", "mmd", "nd"]
 
 
 @pytest.mark.parametrize(

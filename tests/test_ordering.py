@@ -1,5 +1,6 @@
 """Orderings: permutations always, and good ones where the best is known."""
 
+import itertools
 import sys
 
 import numpy as np
@@ -116,10 +117,33 @@ def test_nested_dissection_fills_in_less_than_minimum_degree_on_a_cube():
     assert fills["nd"] < 0.9 * fills["mmd"]
 
 
-def test_metis_reduces_fill():
-    pytest.importorskip("pymetis", reason="the metis ordering needs pymetis")
+def test_metis_reduces_fill(monkeypatch):
+    oracle.metis(monkeypatch)
     S = oracle.shuffled(oracle.grid(12, 12), 2)
     assert fill(S, ordering.metis(oracle.as_pattern(S))) < 0.6 * fill(S, np.arange(144))
+
+
+@pytest.mark.parametrize("S", PATTERNS)
+def test_metis_is_asked_about_the_graph_alone(S, monkeypatch):
+    """Both directions of every edge, no loops, and its answer kept; nothing where there is none."""
+    oracle.metis(monkeypatch)
+    pymetis, asked = sys.modules.get("pymetis") or pytest.importorskip("pymetis"), []
+
+    def backwards(graph):
+        asked.append((graph.adj_starts, graph.adjacent))
+        return np.arange(len(S))[::-1].tolist(), None
+
+    monkeypatch.setattr(pymetis, "nested_dissection", backwards)
+    perm = ordering.metis(oracle.as_pattern(S))
+    off = S & ~np.eye(len(S), dtype=bool)
+    if not off.any():
+        np.testing.assert_array_equal(perm, np.arange(len(S)))
+        assert not asked
+        return
+    np.testing.assert_array_equal(perm, np.arange(len(S))[::-1])
+    ((starts, adjacent),) = asked
+    found = [sorted(adjacent[a:b]) for a, b in itertools.pairwise(starts)]
+    assert found == [np.flatnonzero(row).tolist() for row in off]
 
 
 def test_metis_missing_says_what_to_install(monkeypatch):

@@ -6,11 +6,18 @@ diagonal; L (n, n) is the pattern of its Cholesky factor, found by eliminating c
 
 from __future__ import annotations
 
+import collections
+import importlib.machinery
+import importlib.util
+import sys
+import types
+
 import numpy as np
 import scipy.sparse as sp
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from padchol.symbolic.ordering import named
 from padchol.symbolic.pattern import Pattern
 from padchol.testing._brute_force import column_counts as column_counts
 from padchol.testing._brute_force import csc as csc
@@ -53,6 +60,25 @@ def spd(S: np.ndarray, seed: int = 0) -> sp.csc_array:
     values = np.tril(np.where(S, np.random.default_rng(seed).uniform(-1, 1, S.shape), 0), -1)
     values = values + values.T
     return sp.csc_array(values + np.diag(np.abs(values).sum(0) + 1))
+
+
+def metis(monkeypatch) -> None:
+    """pymetis where it is installed, else a stand-in that dissects as padchol does."""
+    if importlib.util.find_spec("pymetis"):
+        return
+
+    def nested_dissection(graph):
+        n = len(graph.adj_starts) - 1
+        entries = np.ones(len(graph.adjacent), bool), graph.adjacent, graph.adj_starts
+        S = sp.csr_array(entries, shape=(n, n)).toarray() | diagonal(n)
+        perm = named.dissection(as_pattern(S))
+        return perm.tolist(), np.argsort(perm).tolist()
+
+    adjacency = collections.namedtuple("CSRAdjacency", ["adj_starts", "adjacent"])
+    module = types.ModuleType("pymetis")
+    module.__spec__ = importlib.machinery.ModuleSpec("pymetis", None)
+    module.CSRAdjacency, module.nested_dissection = adjacency, nested_dissection
+    monkeypatch.setitem(sys.modules, "pymetis", module)
 
 
 # Patterns by name
