@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.io
 import scipy.sparse as sp
 
-from padchol.cli import peers
+from padchol.cli import inspect, peers
 from padchol.cli._errors import InputError
 from padchol.cli._targets import TARGETS, Compiler
 
@@ -71,13 +70,13 @@ def grid(dimension: int, side: int) -> sp.csc_array:
 
 
 def read(name: str) -> sp.csc_array:
-    """A matrix by file name or as grid2d:K, grid3d:K."""
+    """A matrix by file name or as grid2d:K, grid3d:K. Raises `InputError`."""
     kind, _, side = name.partition(":")
-    if kind in ("grid2d", "grid3d"):
-        return grid(int(kind[4]), int(side))
-    if name.endswith(".npz"):
-        return sp.csc_array(sp.load_npz(name))
-    return sp.csc_array(scipy.io.mmread(name))
+    if kind not in ("grid2d", "grid3d"):
+        return sp.csc_array(inspect.read(Path(name)))
+    if not side.isdecimal() or int(side) < 1:
+        raise InputError(f"expected {kind}:K with an integer K >= 1; got {name}")
+    return grid(int(kind[4]), int(side))
 
 
 def factored(plan, a):
