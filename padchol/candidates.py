@@ -96,8 +96,6 @@ def _needless(name: str, first: Candidate, pattern: Pattern, model: CostModel, s
         if not (one_by_one and first.name == "mmd"):
             return False
         return ordering.dissection_useless(pattern, first.nnz_L, first.cut(model, 1).longest)
-    if name != "mmd":
-        return False
     width = first.counted.width
     widest = int(width.max(initial=0))
     if first.name == "metis" and ordering.dissection_suffices(pattern.n, widest):

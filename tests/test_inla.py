@@ -118,6 +118,9 @@ def test_functions_of_theta(posterior, integrated):
     weights, thetas, _, _ = integrated
     precision = posterior.hyper_of(jnp.exp)
     np.testing.assert_allclose(precision.mean, weights @ np.exp(thetas), rtol=0.01)
+    both = np.cov(thetas.T, aweights=weights, ddof=0)
+    np.testing.assert_allclose(posterior.hyper.covariance, both, atol=0.02 * both.max())
+    assert repr(precision).startswith(f"Weighted(mean={precision.mean}, sd=")
     ratio = posterior.hyper_of(lambda t: t[0] - t[1])
     assert np.ndim(ratio.mean) == 0
     np.testing.assert_allclose(ratio.mean, weights @ (thetas[:, 0] - thetas[:, 1]), atol=0.01)
@@ -194,6 +197,14 @@ class Held(eqx.Module):
 
     def __call__(self, theta):
         return gaussian(theta)
+
+
+def test_a_posterior_says_what_it_is(posterior):
+    text = repr(posterior)
+    assert text.startswith(f"Posterior(theta {posterior.hyper.mean[0]:.4g} (")
+    assert text.endswith(f"{len(posterior.points)} points, {n} latent, {B.shape[0]} observations)")
+    assert repr(posterior.latent) == f"Marginals of {n}, corrected='gaussian'"
+    assert posterior.dic == posterior.criteria.dic
 
 
 def test_modules_are_approximations():
@@ -305,6 +316,11 @@ def test_factorials_are_of_resolution_five(p):
         (lambda: inla.integrate(gaussian, log_prior, [0.0, np.nan]), ValueError, "finite start"),
         (lambda: inla.integrate(gaussian, log_prior, START, correct=0.5), ValueError, "indices"),
         (lambda: inla.integrate(jnp.sum, log_prior, START), TypeError, "padchol.laplace.laplace"),
+        (
+            lambda: inla.integrate(gaussian, lambda theta: -(theta**2), START),
+            ValueError,
+            r"a log_prior that gives a number; got shape \(2,\)",
+        ),
     ],
 )
 def test_what_is_refused(call, error, message):
@@ -319,6 +335,14 @@ def test_refused_of_results(posterior):
         posterior.latent.quantile(0.5, corrected="skew")
     with pytest.raises(IndexError, match="below 2; got 5"):
         posterior.hyper.density(5)
+    with pytest.raises(ValueError, match=r"a number or a vector; got shape \(2, 2\)"):
+        posterior.hyper_of(lambda theta: jnp.outer(theta, theta))
+    with pytest.raises(ValueError, match="finite where theta has weight; it is not"):
+        posterior.hyper_of(lambda theta: jnp.nan * theta)
+    with pytest.raises(ValueError, match="an entry that is not a constant; got 2"):
+        posterior.hyper_of(lambda theta: 0 * theta[0] + 2.0).density()
+    with pytest.raises(ValueError, match="finite coefficients of combinations; got NaN"):
+        posterior.combination(np.full((1, n), np.nan))
 
 
 def test_failures_are_not_numbers():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import padchol
 from padchol.symbolic.layout import Section
-from padchol.symbolic.unfold import fronts, read, stage_rows
+from padchol.symbolic.unfold import fronts, read, shard_of, stage_rows
 
 PATTERNS = [pytest.param(S, id=name) for name, S in oracle.EXAMPLES.items()]
 
@@ -81,3 +81,33 @@ def test_read_takes_one_section_as_int64():
 def test_levels_of_a_plan_without_fronts(device):
     plan = padchol.analyze(oracle.spd(oracle.diagonal(0)), device=device)
     assert fronts(plan.layout, plan.table).parent.size == 0
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+@pytest.mark.parametrize("shards", [1, 2, 3])
+def test_shards_meet_in_the_top_alone(device, shards):
+    """Unknowns of two shards, neither of them in the top, have no entry of L in common."""
+    S = oracle.grid(20, 20)
+    plan = padchol.analyze(oracle.spd(S), order="nd", device=device, shards=shards)
+    found = shard_of(plan.layout, plan.table)
+    if shards == 1:
+        assert found.tolist() == [0] * plan.n
+        return
+    assert {*range(shards)} <= {*found.tolist()} <= {*range(shards + 1)}
+    i, j = plan.perm[np.array(np.nonzero(oracle.eliminate(S[np.ix_(plan.perm, plan.perm)])))]
+    in_top = found == shards
+    assert ((found[i] == found[j]) | in_top[i] | in_top[j]).all()
+
+
+def test_layouts_are_equal_by_their_contents():
+    one, same = (padchol.analyze(oracle.spd(oracle.grid(4, 4))).layout for _ in range(2))
+    assert one is not same
+    assert one == one
+    assert one == same
+    assert hash(one) == hash(same)
+    others = [
+        padchol.analyze(oracle.spd(oracle.grid(4, 5))).layout,
+        padchol.analyze(oracle.spd(oracle.grid(4, 4)), device="gpu").layout,
+        one.contents,
+    ]
+    assert all(one != other for other in others)
