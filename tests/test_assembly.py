@@ -138,6 +138,8 @@ def test_gram_names_what_does_not_fit():
     plan = padchol.analyze(sp.eye_array(7))
     with pytest.raises(ValueError, match="pattern is contained in the plan's; got an entry at"):
         assembly.gram(plan, A)
+    with pytest.raises(TypeError, match="a matrix with values; got index arrays only"):
+        assembly.gram(plan, (np.arange(7), np.arange(7), 7))
     with pytest.raises(ValueError, match=r"A with 7 columns, the plan's order; got \(7, 12\)"):
         assembly.gram(plan, A.T)
     product = assembly.gram(padchol.analyze(assembly.gram_pattern(A)), A)

@@ -49,3 +49,5 @@ def test_numbers_and_variables_together():
     assert np.isnan(a(-1.0)).any()
     with pytest.raises(ValueError, match="rho"):
         values((tau, 1.5), (0.01,))
+    with pytest.raises(ValueError, match=r"or arrays of known shape.* got x of shape \(None,\)"):
+        values((pt.dvector("x"), 0.3), (0.01,))

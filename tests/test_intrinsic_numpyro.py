@@ -94,6 +94,25 @@ def test_the_map_onto_the_plane_is_an_isometry(plan, matrix, null, C):
 
 
 @pytest.mark.slow
+def test_planes_and_the_maps_onto_them_are_equal_by_what_they_hold():
+    """NumPyro compares constraints and transforms, and takes them through JAX."""
+    planes = [IntrinsicGMRF(PLAN, values(), ONES, LOC).support for _ in range(2)]
+    moved = IntrinsicGMRF(PLAN, values(), ONES, LOC + 1).support
+    pair = IntrinsicGMRF(PAIR_PLAN, values(PAIR_PLAN, PAIR), TWO, 0.0).support
+    for static in (False, True):
+        assert planes[0].eq(planes[1], static)
+        assert not planes[0].eq(moved, static)
+        assert not planes[0].eq(pair, static)
+        assert not planes[0].eq(dist.constraints.real, static)
+    maps = [biject_to(each) for each in (*planes, moved)]
+    assert maps[0].codomain is planes[0]
+    assert maps[0].eq(maps[1])
+    assert not maps[0].eq(maps[2])
+    assert not maps[0].eq(planes[0])
+    leaves, tree = jax.tree.flatten(maps[0])
+    assert jax.tree.unflatten(tree, leaves).eq(maps[0])
+
+
 def test_draws_and_variances():
     field = IntrinsicGMRF(PLAN, values(), ONES, LOC, constraints=WEIGHTS)
     draws = field.sample(jax.random.key(0), (40_000,))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import scipy.stats
 from likelihood_laws import COUNTS, ETA, EXPOSURE, LAWS, POSITIVE, REAL, M
 from scipy import stats
 
@@ -80,6 +81,41 @@ def test_points_drawn_from_a_cox_process_lie_at_the_nodes():
 def test_what_cannot_be_combined_is_an_error(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_weights_leave_the_law_of_a_datum_alone():
+    counts = likelihoods.poisson(np.arange(5.0))
+    weighted = likelihoods.weighted(counts, np.array([0.0, 1, 2, 0.5, 1]))
+    eta = np.linspace(-1, 1, 5)
+    np.testing.assert_array_equal(weighted.y, counts.y)
+    np.testing.assert_allclose(weighted(eta), weighted.weights * counts(eta))
+    np.testing.assert_array_equal(weighted.cdf(eta), counts.cdf(eta))
+    np.testing.assert_array_equal(weighted.mean(eta), counts.mean(eta))
+    drawn = weighted.sampled(jax.random.key(0), eta)
+    np.testing.assert_array_equal(drawn.y, counts.sampled(jax.random.key(0), eta).y)
+    np.testing.assert_array_equal(drawn.weights, weighted.weights)
+    assert weighted.length == 5
+
+
+def test_counts_from_one_on():
+    """Given that they are not 0: a Poisson law over 1 - exp(-mean)."""
+    y, eta = np.arange(1.0, 6), np.linspace(-1, 1, 5)
+    found = likelihoods.truncated_poisson(y, 2.0)(eta)
+    law = scipy.stats.poisson(2 * np.exp(eta))
+    np.testing.assert_allclose(found, law.logpmf(y) - np.log1p(-law.pmf(0)), rtol=1e-12)
+
+
+def test_means_and_draws_of_what_has_a_dispersion():
+    """Counts of variance (1 + dispersion) mean, and the mean of a compound law."""
+    n, mean, dispersion = 4000, np.exp(1.3), 0.7
+    eta = np.full(n, 1.3)
+    counts = likelihoods.linear_negative_binomial(np.ones(n), dispersion)
+    drawn = np.asarray(counts.sampled(jax.random.key(0), eta).y)
+    variance = (1 + dispersion) * mean
+    assert abs(drawn.mean() - mean) < 4 * np.sqrt(variance / n)
+    assert abs(drawn.var() / variance - 1) < 0.1
+    assert (drawn == np.round(drawn)).all()
+    np.testing.assert_allclose(likelihoods.tweedie(np.ones(n), 0.7, 1.5).mean(eta), mean)
 
 
 def test_lengths_are_those_of_the_data():

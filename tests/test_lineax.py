@@ -6,6 +6,7 @@ import copy
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import support
 
 lx = pytest.importorskip("lineax")
@@ -64,6 +65,33 @@ def function(M):
 
 
 # ---- solving ----------------------------------------------------------------------------------
+
+
+def test_sums_scaled_and_negated(small):
+    """(2 A - (-A)) / 4 + 3 I, of which the identity has no pattern of its own."""
+    dense, plan, a, b = small
+    op = SparseOperator(plan, a)
+    eye = lx.DiagonalLinearOperator(jnp.full(plan.n, 3.0))
+    operator = (2.0 * op - (-op)) / 4.0 + eye
+    found = lx.linear_solve(operator, b, SOLVER).value
+    np.testing.assert_allclose(found, np.linalg.solve(0.75 * dense + 3 * np.eye(plan.n), b))
+
+
+def test_bands_of_a_pattern_that_is_not_known(case):
+    """Under jit only the counts of entries and rows are: what they cannot show is denied."""
+    _, plan, a, _ = case
+    diagonal = padchol.analyze(sp.eye_array(3, format="csc"))
+    seen = []
+
+    @jax.jit
+    def traced(plan, a):
+        op = SparseOperator(plan, a)
+        seen.append([op.within(below) for below in (0, 1, plan.n - 1)])
+        return a
+
+    traced(plan, a)
+    traced(diagonal, np.ones(3))
+    assert seen == [[False, False, True], [True, True, True]]
 
 
 @support.both_precisions

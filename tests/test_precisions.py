@@ -139,6 +139,8 @@ def test_parameters_are_counted_and_patterns_checked():
     Q = precisions.ar1(4)
     with pytest.raises(TypeError, match=r"the parameters \('tau', 'rho'\); got 1"):
         Q.matrix(1.0)
+    with pytest.raises(TypeError, match=r"the parameters \('tau', 'rho'\); got 3"):
+        Q.on(padchol.analyze(Q.pattern))(1.0, 0.5, 0.5)
     with pytest.raises(ValueError, match="pattern is contained in the plan's"):
         Q.on(padchol.analyze(sp.eye_array(4).tocsc()))
 

@@ -75,6 +75,7 @@ def test_bym2_is_the_joint_law_of_its_parts():
         (lambda: precisions.icar(sp.csr_array(np.triu(np.ones((3, 3)), 1))), "symmetric weights"),
         (lambda: precisions.icar(-adjacency()), "weights that are not negative"),
         (lambda: precisions.icar(np.ones((2, 3))), "square adjacency matrix"),
+        (lambda: precisions.icar(adjacency() * np.inf), "finite weights; got NaN or infinity"),
     ],
 )
 def test_what_is_no_adjacency_is_named(build, message):

@@ -167,6 +167,10 @@ def test_matern_parameters_outside_of_their_domain():
     [
         (lambda: precisions.matern(sp.eye_array(3), sp.eye_array(4)), "of one order"),
         (lambda: precisions.matern(sp.eye_array(3), sp.eye_array(3), 3), "alpha 1 or 2; got 3"),
+        (
+            lambda: precisions.matern(sp.diags_array([1.0, 0.0, 2.0]), sp.eye_array(3)),
+            r"positive row sums of C; got 0\.0 in 1",
+        ),
         (lambda: precisions.matern_parameters(1.0, 1.0, 2, 1), "alpha > dimension / 2"),
     ],
 )

@@ -165,6 +165,11 @@ TRIANGLE = np.array([[0.0, 0], [1, 0], [0, 1], [1, 1]])
         (lambda: mesh.Mesh(TRIANGLE[:3], np.array([[0, 1, 2]]), np.array([1])), "inner 1 booleans"),
         (lambda: mesh.Mesh([0.0, 1.0], np.array([[0, 1]])).triangles, "a mesh of triangles"),
         (lambda: mesh.line([0, 1], 0.1, margin=0.0).matern(3), "alpha 1 or 2; got 3"),
+        (lambda: mesh.line([0, 1], 0.1, margin=0.0).shortest_range(3), "alpha 1 or 2; got 3"),
+        (
+            lambda: mesh.Mesh(TRIANGLE * np.nan, np.array([[0, 1, 2]])),
+            r"finite nodes of .*\(4, 2\)",
+        ),
     ],
 )
 def test_what_is_no_mesh_is_named(build, message):

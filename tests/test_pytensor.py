@@ -250,6 +250,8 @@ def test_what_does_not_fit_is_named():
         ours.gmrf_logp(PLAN, VALUES, np.ones(3))
     with pytest.raises(ValueError, match=r"loc of shape \(\.\.\., 12\); got shape \(3,\)"):
         ours.GMRF.dist(PLAN, VALUES, np.ones(3))
+    numbers = ours.solve(PLAN, VALUES, np.arange(12))  # as floatX
+    np.testing.assert_allclose(A @ numbers.eval(mode=PLAIN), np.arange(12), atol=1e-10)
     with pytest.raises(TypeError, match="got dtype complex128"):
         ours.logdet(PLAN, 1j * VALUES)
     unknown = pt.vector("a", dtype="float64")
