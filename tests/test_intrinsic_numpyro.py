@@ -93,7 +93,6 @@ def test_the_map_onto_the_plane_is_an_isometry(plan, matrix, null, C):
     assert field.support(start).all()
 
 
-@pytest.mark.slow
 def test_planes_and_the_maps_onto_them_are_equal_by_what_they_hold():
     """NumPyro compares constraints and transforms, and takes them through JAX."""
     planes = [IntrinsicGMRF(PLAN, values(), ONES, LOC).support for _ in range(2)]
@@ -113,6 +112,7 @@ def test_planes_and_the_maps_onto_them_are_equal_by_what_they_hold():
     assert jax.tree.unflatten(tree, leaves).eq(maps[0])
 
 
+@pytest.mark.slow
 def test_draws_and_variances():
     field = IntrinsicGMRF(PLAN, values(), ONES, LOC, constraints=WEIGHTS)
     draws = field.sample(jax.random.key(0), (40_000,))
