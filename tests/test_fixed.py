@@ -62,6 +62,9 @@ def test_the_words():
     assert note == "X is rank deficient: 3 columns dropped: " + ", ".join(
         f"{name} ({each})" for name, each in zip("cde", words, strict=True)
     )
+    eight = RNG.normal(size=(40, 8))
+    (of_all,) = rank(np.column_stack([eight, eight.sum(1)]), names(eight[:, :1]) * 9).dependent
+    assert of_all.words.startswith("it is a combination of ")
     wide = np.column_stack([Z, Z @ RNG.normal(size=(4, 5))])
     with pytest.raises(ValueError, match="5 of its 9 columns depend on others") as error:
         full_rank(wide, names(wide))

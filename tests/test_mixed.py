@@ -328,6 +328,19 @@ def test_what_does_not_fit_is_named(arguments, message):
         mixed.LinearMixedModel(*arguments)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weights": np.ones(3)}, r"weights of shape \(48,\); got \(3,\)"),
+        ({"offset": np.ones(3)}, r"an offset \(48,\) of finite numbers; got shape \(3,\)"),
+        ({"offset": np.full(N, np.nan)}, r"an offset \(48,\) of finite numbers"),
+    ],
+)
+def test_weights_and_offsets_that_do_not_fit(options, message):
+    with pytest.raises(ValueError, match=message):
+        mixed.LinearMixedModel(Y, X, RANDOM, **options)
+
+
 def test_wrong_parameters_are_named():
     model = mixed.LinearMixedModel(Y, X, RANDOM)
     with pytest.raises(ValueError, match=r"theta of shape \(4,\); got \(3,\)"):
@@ -336,5 +349,10 @@ def test_wrong_parameters_are_named():
     generalized = mixed.GeneralizedLinearMixedModel(terms, X, RANDOM)
     with pytest.raises(ValueError, match=r"parameters of shape \(6,\); got \(4,\)"):
         generalized.deviance(np.ones(4))
+    assert "GeneralizedLinearMixedModel" in repr(generalized)
+    with pytest.raises(ValueError, match=r"X \(n, p\), finite; got shape \(48,"):
+        mixed.GeneralizedLinearMixedModel(terms, X * np.nan, RANDOM)
+    with pytest.raises(ValueError, match=r"got shape \(\)"):
+        mixed.GeneralizedLinearMixedModel(lambda eta: eta.sum(), X, RANDOM)
     with pytest.raises(ValueError, match="a likelihood of 47 terms"):
         mixed.GeneralizedLinearMixedModel(terms, X[1:], RANDOM)

@@ -13,6 +13,7 @@ from scipy import special, stats
 
 from padchol import likelihoods, mixed
 from padchol.mixed import families
+from padchol.mixed.families import links
 
 pandas = pytest.importorskip("pandas")
 pytest.importorskip("formulaic", reason="formulas need formulaic")
@@ -285,6 +286,22 @@ def test_links_are_maps_of_predictors():
         families.poisson("logit")
 
 
+def test_a_link_leaves_the_law_alone():
+    """Under the square root: Poisson of mean eta^2, data, cdf and draws."""
+    y, eta = np.array([0.0, 1, 1, 4]), jnp.array([0.5, 1.0, 1.5, 2.0])
+    plain, linked = likelihoods.poisson(y), links.linked(likelihoods.poisson(y), "log", "sqrt")
+    assert links.linked(plain, "log", "log") is plain
+    np.testing.assert_array_equal(linked.y, y)
+    law = stats.poisson(np.asarray(eta) ** 2)
+    np.testing.assert_allclose(linked(eta), law.logpmf(y), rtol=1e-10)
+    np.testing.assert_allclose(linked.cdf(eta), law.cdf(y), rtol=1e-10)
+    drawn = linked.sampled(jax.random.key(0), eta)
+    expected = plain.sampled(jax.random.key(0), 2 * jnp.log(eta))
+    np.testing.assert_array_equal(drawn.y, expected.y)
+    np.testing.assert_allclose(drawn(eta), law.logpmf(drawn.y), rtol=1e-10)
+    assert linked.length == 4
+
+
 @pytest.mark.parametrize(
     ("family", "y", "message"),
     [
@@ -321,6 +338,14 @@ def test_calls_that_do_not_fit():
         families.tweedie(2.5)
     with pytest.raises(ValueError, match=r"one response of the family poisson; got successes"):
         mixed.generalized("y | g ~ x + (1 | g)", table, families.poisson)
+    with pytest.raises(ValueError, match=r"trials with the family binomial of"):
+        mixed.generalized("y | g ~ x + (1 | g)", table, likelihoods.poisson)
+    with pytest.raises(ValueError, match="columns in the formula of the zero inflation; got none"):
+        mixed.generalized(FORMULA, table, families.poisson, zero="~ 0")
+    with pytest.raises(ValueError, match=r"'~ x' of fixed effects for zero; got '~ \(1 \| g\)'"):
+        mixed.generalized(FORMULA, table, families.poisson, zero="~ (1 | g)")
+    with pytest.raises(ValueError, match="the link logit for ordinal; got 'probit'"):
+        families.ordinal("probit")
     with pytest.raises(ValueError, match="weights >= 0; got -1 in row 0"):
         mixed.generalized(FORMULA, table, families.poisson, weights=-np.ones(240))
     model = mixed.generalized(FORMULA, table, families.nbinom2, zero="~ x")

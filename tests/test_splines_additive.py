@@ -11,6 +11,7 @@ import scipy.linalg
 import scipy.stats
 
 from padchol import likelihoods, mixed, splines
+from padchol.splines import families
 from padchol.splines.bases import BSplines, Cyclic, Effects, Natural
 from padchol.splines.centring import Centred, centred_null, centring
 from padchol.splines.determinant import log_determinant
@@ -181,6 +182,14 @@ def test_tails_of_sums_of_any_sign():
         )
 
 
+def test_tails_of_sums_beyond_what_can_occur():
+    one = np.ones(2)
+    for q in (-1.0, 1.0):
+        assert upper_tail(np.array([1.0, 0.5]), one, -abs(q)) == 1.0
+        assert upper_tail(np.array([-1.0, -0.5]), one, abs(q)) == 0.0
+        assert upper_tail(0 * one, one, q) == upper_tail(one, 0 * one, q) == float(q < 0)
+
+
 # ---- formulas ---------------------------------------------------------------------------------
 
 
@@ -215,6 +224,11 @@ def test_formulas_are_taken_apart():
         ("y ~ s(x, bs='cp', ends=3)", "ends="),
         ("y ~ s(x", "parentheses"),
         ("y ~ s(x) + (1 | f)", r"s\(g, bs='re'\).*got '\(1 \| f\)'"),
+        ("y ~ s(x) +", "a term after each sign"),
+        ("y ~ s(x, k=)", r"cannot read 's\(x, k=\)'"),
+        ("y ~ te(x, x)", r"names of different columns in 'te\(x, x\)'"),
+        ("y ~ s()", r"names of different columns in 's\(\)'"),
+        ("y ~ s(x, k=n)", r"cannot read 'n' in 's\(x, k=n\)'"),
     ],
 )
 def test_formulas_that_cannot_be_read_say_why(formula, message):
@@ -233,11 +247,85 @@ def test_formulas_that_cannot_be_read_say_why(formula, message):
         ("y ~ s(x, k=3)", r"cannot make s\(x\): expected k of 4 or more for B-splines; got 3"),
         ("y ~ s(x, bs='cr', k=500)", "distinct values"),
         ("y ~ te(x, z, bs=('ps', 're'))", "term of their own"),
+        ("C(f) ~ s(x)", "expected one response; .* has 2 columns"),
+        (
+            "y ~ s(one)",
+            r"cannot make s\(one\): expected values of x that differ",
+        ),
+        ("y ~ s(x, bs='cp', k=2)", "a cyclic smooth with a penalty of order 1 or more"),
     ],
 )
 def test_models_that_cannot_be_made_say_why(formula, message):
     with pytest.raises(ValueError, match=message):
-        splines.additive(formula, frame())
+        splines.additive(formula, frame().assign(one=1.0))
+
+
+def test_designs_of_smooths_of_several_kinds():
+    """A covariate scales its smooth; an interaction sums to zero over each of its variables."""
+    data = frame()
+    model = splines.additive("y ~ s(x, by=z, k=5)", data)
+    start, size = model.starts[0], model.terms[0].smooth.size
+    by = lambda data: model.design(data).toarray()[:, start : start + size]
+    np.testing.assert_allclose(by(data.assign(z=3 * data.z)), 3 * by(data), rtol=1e-12)
+    model = splines.additive("y ~ s(x, k=5) + s(z, k=5) + ti(x, z, k=4)", data)
+    start, size = model.starts[2], model.terms[2].smooth.size
+    assert size == 3 * 3
+    x, z = np.meshgrid(data.x, data.z, indexing="ij")
+    pairs = pandas.DataFrame({"x": x.ravel(), "z": z.ravel()})
+    columns = model.design(pairs).toarray()[:, start : start + size].reshape(90, 90, size)
+    assert np.abs(columns).max() > 0.01
+    for axis in (0, 1):
+        np.testing.assert_allclose(columns.sum(axis), 0, atol=1e-10)
+
+
+def test_levels_that_a_model_has_not_seen():
+    data = frame()
+    model = splines.additive("y ~ s(x, k=7) + s(f, bs='re')", data)
+    assert model.terms[1].coefficient_names == ["s(f)[u]", "s(f)[v]"]
+    known, new = model.design(data[:3]).toarray(), data[:3].assign(f="w")
+    with pytest.raises(ValueError, match=r"levels of f that the model knows; got .*w"):
+        model.design(new)
+    zero = model.design(new, new_levels="zero").toarray()
+    np.testing.assert_array_equal(zero[:, -2:], 0)
+    np.testing.assert_array_equal(zero[:, :-2], known[:, :-2])
+    with pytest.raises(ValueError, match="new_levels 'error' or 'zero'; got 'drop'"):
+        model.design(new, new_levels="drop")
+    model = splines.additive("y ~ s(x, by=f, k=5)", data)
+    with pytest.raises(ValueError, match="levels of f that the model knows"):
+        model.design(new)
+
+
+def test_responses_of_labels_and_of_formulas():
+    data = frame()
+    model = splines.additive("f ~ s(x)", data, "binomial")
+    np.testing.assert_array_equal(model.observed.y, data["f"] == "v")
+    assert "response f: 'v' is success (1), 'u' is not (0)" in model.notes
+    model = splines.additive("log(count + 1) ~ s(x)", data)
+    np.testing.assert_allclose(model.observed.y, np.log1p(data["count"]))
+
+
+def test_families_of_ones_own():
+    data, own = frame(), lambda y: likelihoods.poisson(y)
+    model = splines.additive("count ~ s(x)", data, own)
+    assert splines.additive("count ~ s(x)", data, model.family).family is model.family
+    np.testing.assert_allclose(model.family.mean(np.array([0.0, 1.0]), ()), np.exp([0.0, 1.0]))
+    surviving = lambda y, event: likelihoods.weibull(y, event, 1.0)
+    assert np.isnan(families.family_of(surviving).mean(np.zeros(2), ())).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "theta"),
+    [("poisson", ()), ("gamma", (1.0,)), ("negative_binomial", (1.7,)), ("gaussian", (1.0,))],
+)
+def test_unit_deviances_are_of_likelihoods(name, theta):
+    """Twice what the log density lacks of that of the mean that fits best."""
+    family, y = families.family_of(name), np.array([1.0, 2.0, 5.0])
+    mu = np.array([0.7, 2.5, 3.0])
+    link = (lambda mu: mu) if name == "gaussian" else np.log
+    log_density = family.make(y, np.ones(3), theta)
+    expected = 2 * (log_density(link(y)) - log_density(link(mu)))
+    np.testing.assert_allclose(family.deviance(y, mu, theta), expected, rtol=1e-10)
+    np.testing.assert_allclose(family.mean(link(mu), theta), mu)
 
 
 def test_bad_arguments_say_what_was_expected():
@@ -271,6 +359,12 @@ def test_bad_arguments_say_what_was_expected():
     model = splines.additive("y ~ s(x)", data)
     with pytest.raises(ValueError, match="1 smoothing and 0 other"):
         model.evaluate([0.0, 1.0])
+    with pytest.raises(TypeError, match=r"a formula as text, 'y ~ \.\.\.'; got int"):
+        splines.additive(3, data)
+    few = np.zeros(len(data))
+    few[:2] = 1
+    with pytest.raises(ValueError, match=r"more than 2 rows of positive weight.* got 2"):
+        splines.additive("y ~ s(x)", data, weights=few)
     missing = data.assign(x=data.x.where(data.x > 0.1))
     notes = splines.additive("y ~ s(x)", missing).notes
     assert "left out" in notes[0]
@@ -355,6 +449,8 @@ def test_predictions_refuse_what_they_do_not_know():
         fit.predict(new, type="terms")
     with pytest.raises(ValueError, match="probability"):
         fit.predict(new, interval=95)
+    with pytest.raises(ValueError, match=r"x of shape \(3,\) for s\(x\); got \(3, 2\)"):
+        fit.smooth("s(x)", np.ones((3, 2)))
 
 
 def test_predictions_have_the_offset_of_their_rows():

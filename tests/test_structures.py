@@ -14,6 +14,7 @@ import padchol
 from padchol import mixed, precisions
 from padchol.mixed import structures
 from padchol.mixed.boundary import explained
+from padchol.mixed.levels import Levels
 
 pandas = pytest.importorskip("pandas")
 pytest.importorskip("formulaic", reason="formulas need formulaic")
@@ -205,6 +206,36 @@ def test_a_field_of_precisions():
 def test_terms_that_make_no_sense(term, match):
     with pytest.raises(ValueError, match=match):
         mixed.linear(f"y ~ x + {term}", data())
+
+
+GROUP = Levels.of(np.arange(6) % 2, "g")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: structures.Cs(np.zeros(6)), "two levels or more of cs in it; got one"),
+        (
+            lambda: structures.Matern(np.arange(6.0), 2.0),
+            r"among \(0\.5, 1\.5, 2\.5\)",
+        ),
+        (lambda: structures.Matern(np.arange(5.0)), r"in it, \(6, d\) and finite; got .*\(5, 1\)"),
+        (lambda: structures.Matern(np.zeros((6, 2))), "two points or more of matern in it"),
+        (lambda: structures.Ar1(np.arange(5)), r"positions of ar1 in it, \(6,\) and finite"),
+        (lambda: structures.Ar1(np.arange(6) * 10**6), "at most 100000 .* got 0 to 5000000"),
+        (lambda: field([0, 1], first=[]), r"a first value for each of \('r',\) and 2 labels"),
+        (lambda: field([0, 1, 2]), r"2 labels; got shape \(1,\) and 3"),
+        (lambda: field([0, 0]), "labels of the precision for it that differ; got some twice"),
+    ],
+)
+def test_structures_that_make_no_sense(make, message):
+    with pytest.raises(ValueError, match=message):
+        make().over(GROUP, "it")
+
+
+def field(labels, first=(0.0,)):
+    plan = padchol.analyze(sp.eye_array(2, format="csc"))
+    return structures.Field(lambda rho: jnp.exp(rho[0]) * jnp.ones(2), plan, labels, ("r",), first)
 
 
 def test_matrices():

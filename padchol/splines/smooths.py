@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float
 
-from padchol.splines.bases import Basis, Effects
+from padchol.splines.bases import Basis
 from padchol.splines.centring import centred_null, centring
 from padchol.splines.determinant import log_determinant, orthonormal
 from padchol.splines.tensor import Tensor
@@ -52,11 +52,6 @@ class Smooth:
     @property
     def size(self) -> int:
         return self.Z.shape[1]
-
-    @property
-    def random(self) -> bool:
-        """Whether the coefficients are random effects, "re"."""
-        return isinstance(self.basis, Effects)
 
     def rows(self, x: Any, by: Any = None) -> sp.csr_array:
         """The design (m, size) at x, times by."""
