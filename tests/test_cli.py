@@ -174,6 +174,36 @@ def test_demo_says_what_to_install(package, monkeypatch, tmp_path, capsys):
     assert not out.exists()
 
 
+def test_an_ordering_that_is_not_installed(file, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "pymetis", None)
+    message = failure(capsys, "inspect", file, "--order", "metis")
+    assert "pip install 'padchol[metis]'" in message
+
+
+def test_the_demo_keeps_its_programs(monkeypatch, tmp_path):
+    """In a process of its own; a folder that the user has chosen stays."""
+    demo = types.ModuleType("padchol.cli.demo")
+    demo.add_arguments = lambda parser: None
+    demo.main = lambda args: None
+    monkeypatch.setitem(sys.modules, "padchol.cli.demo", demo)
+    monkeypatch.setattr(sys, "argv", ["padchol", "demo"])
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    name, least = "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"
+    before = getattr(jax.config, name), getattr(jax.config, least)
+    try:
+        for chosen in (str(tmp_path / "mine"), None):
+            jax.config.update(name, chosen)
+            assert main(None) == 0
+            expected = chosen or str(tmp_path / "padchol" / "programs")
+            assert getattr(jax.config, name) == expected
+        jax.config.update(name, None)
+        assert main(["demo"]) == 0  # called from a program
+        assert getattr(jax.config, name) is None
+    finally:
+        jax.config.update(name, before[0])
+        jax.config.update(least, before[1])
+
+
 def test_other_missing_modules_are_not_hidden(monkeypatch):
     monkeypatch.setitem(sys.modules, "padchol.cli.inspect", None)
     with pytest.raises(ModuleNotFoundError, match=r"padchol\.cli\.inspect"):

@@ -119,3 +119,13 @@ def test_labels_are_compared_by_what_they_are():
     assert hash(one) == hash(same)
     assert one != Labels(np.array([1, 3]))
     assert Labels(np.array(["a"])) != Labels(np.array(["b"]))
+    pandas = pytest.importorskip("pandas")
+    assert Labels(objects(pandas.NA)) != Labels(objects(1))  # whose comparison is no answer
+
+
+def test_levels_as_a_sequence_of_the_labels_of_rows():
+    group = np.array(["b", "a", "b"])
+    levels = Levels.of(group, "g")
+    assert [*levels] == group.tolist()
+    assert (len(levels), levels[1]) == (3, "a")
+    np.testing.assert_array_equal(np.asarray(levels), group)

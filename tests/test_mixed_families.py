@@ -13,7 +13,7 @@ from scipy import special, stats
 
 from padchol import likelihoods, mixed
 from padchol.mixed import families
-from padchol.mixed.families import links
+from padchol.mixed.families import links, predictors
 
 pandas = pytest.importorskip("pandas")
 pytest.importorskip("formulaic", reason="formulas need formulaic")
@@ -284,6 +284,57 @@ def test_links_are_maps_of_predictors():
         np.testing.assert_allclose(observed.mean(positive), mean(np.asarray(positive)), rtol=1e-12)
     with pytest.raises(ValueError, match="one of the links log, identity, sqrt, inverse for poi"):
         families.poisson("logit")
+
+
+def test_predictors_in_the_coordinates_of_the_search():
+    """Q c has as many directions as X; a start too far away is brought within reach."""
+    X = np.column_stack([np.ones(6), np.arange(6.0)])
+    found = predictors.predictor("phi", X, ("Intercept", "x"), 0.5, scale="log", reach=2.0)
+    c = np.array([0.3, -0.2])
+    np.testing.assert_allclose(found(c), X @ c, atol=1e-12)
+    inside = np.asarray(found.U) @ c
+    np.testing.assert_allclose(found.standard()(inside), X @ c, atol=1e-12)
+    np.testing.assert_allclose(found.to_user(inside), c)
+    np.testing.assert_allclose(found.Q @ found.first, 0.5)
+    near = found.near(found.first + 0.1)
+    np.testing.assert_array_equal(near, found.first + 0.1)
+    np.testing.assert_array_equal(found.near(found.first * np.nan), found.first)
+    far = found.near(found.Q.T @ np.full(6, 100.0) / 6)
+    np.testing.assert_allclose(found.Q @ far, 2.5, atol=1e-12)
+
+
+def test_what_is_shown_of_a_part():
+    """By the delta method, with the parameter itself where one coefficient stands for it."""
+    one = predictors.constant("dispersion", 0.0, scale="log", about="a variance")
+    made = predictors.part(one, np.array([0.7]), np.array([[0.04]]))
+    np.testing.assert_allclose(made.standard_errors, 0.2)
+    head, row, about = made.lines()
+    assert head.split() == ["dispersion,", "log", "estimate", "std.", "error", "parameter"]
+    assert row.split() == ["Intercept", "0.7", "0.2", f"{np.exp(0.7):.5g}"]
+    assert about == "  a variance"
+    shown = predictors.predictor("cuts", np.eye(2), ("a", "b"), 0.0, shown=jnp.cumsum)
+    V = np.array([[1.0, 0.5], [0.5, 2.0]])
+    made = predictors.part(shown, np.array([1.0, 2.0]), V)
+    np.testing.assert_allclose(made.estimates, [1.0, 3.0])
+    np.testing.assert_allclose(made.covariance, [[1.0, 1.5], [1.5, 4.0]])
+    assert len(made.lines()) == 3
+
+
+def test_categories_of_a_response_in_their_order():
+    """Labels as they sort, a categorical in its own order; no intercept, whose place cuts have."""
+    table = simulated("nbinom2").head(60)
+    sizes = np.array(["small", "large", "medium"])[np.arange(60) % 3]
+    ordered = pandas.Categorical(sizes, ["small", "medium", "never", "large"], ordered=True)
+    for response, labels in ((sizes, "large, medium, small"), (ordered, "small, medium, large")):
+        model = mixed.generalized(FORMULA, table.assign(y=response), "ordinal")
+        assert f"response y: the categories in order are {labels.replace(', ', ', ')}" in (
+            model.notes[0].replace("'", "")
+        )
+        assert model.names == ("x",)
+        codes = [labels.split(", ").index(label) for label in sizes]
+        np.testing.assert_array_equal(model.terms.whole().data.y, codes)
+        low, middle, high = labels.split(", ")
+        assert model.parts[0].names == (f"{low}|{middle}", f"{middle}|{high}")
 
 
 def test_a_link_leaves_the_law_alone():

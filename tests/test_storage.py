@@ -284,6 +284,18 @@ def test_an_array_that_says_it_is_larger(saved):
     refused(saved, "expected table of shape")
 
 
+def test_an_array_of_another_version(saved):
+    """Of numpy's format: padchol writes 1.0, and reads no headers of others."""
+    with zipfile.ZipFile(saved) as old:
+        content = {name: old.read(name) for name in old.namelist()}
+    magic = content["perm.npy"][:6]
+    content["perm.npy"] = magic + bytes([2, 0]) + content["perm.npy"][8:]
+    with zipfile.ZipFile(saved, "w") as new:
+        for name, data in content.items():
+            new.writestr(name, data)
+    refused(saved, r"perm is of \.npy version \(2, 0\)")
+
+
 @pytest.mark.parametrize("kind", ["file", "full", "unreadable"])
 def test_a_cache_that_cannot_be_used_costs_a_warning(kind, tmp_path, monkeypatch):
     """Row D11: the plan that was just made is returned."""

@@ -7,9 +7,10 @@ With C (p, p) the covariance of beta, and L C L^T = P D P^T with D diagonal,
 In large samples rank F is chi-squared: Wald's test. In a linear model t_k has about a t
 distribution with nu_k degrees of freedom, which give F
 
-    E = sum_(nu_k > 2) nu_k / (nu_k - 2),    nu = 2 E / (E - rank),    2 if no nu_k is above 2,
+    E = sum_(nu_k > 2) nu_k / (nu_k - 2),    nu = 2 E / (E - rank),
 
-as t_k^2 has the mean nu_k / (nu_k - 2) (Fai & Cornelius 1996, J. Stat. Comput. Simul. 54, 363-378).
+as t_k^2 has the mean nu_k / (nu_k - 2) (Fai & Cornelius 1996, J. Stat. Comput. Simul. 54, 363-378);
+2 where no nu > 2 has this mean, as some nu_k are 2 or less.
 """
 
 from __future__ import annotations
@@ -71,8 +72,9 @@ def wald(
 
 
 def _of_several(nu: np.ndarray) -> float:
-    if np.all(np.abs(np.diff(nu)) < NEGLIGIBLE * nu.max()):
+    if np.isinf(nu).all():
+        return np.inf
+    if nu.max() - nu.min() < NEGLIGIBLE * nu.max():
         return float(nu.mean())
-    large = nu[nu > 2]
-    E = float(np.sum(np.where(np.isinf(large), 1.0, large / (large - 2))))
-    return 2 * E / (E - nu.size) if nu.size < E else (2.0 if not large.size else np.inf)
+    E = float(np.sum(1 / (1 - 2 / nu[nu > 2])))
+    return 2 * E / (E - nu.size) if nu.size < E else 2.0
