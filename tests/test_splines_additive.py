@@ -483,6 +483,33 @@ def test_every_smooth_is_drawn():
     plt.close("all")
 
 
+@pytest.mark.slow
+def test_smooths_of_two_variables_and_random_effects_are_drawn():
+    """A map, and effects against normal quantiles; more variables have no picture."""
+    plt = pytest.importorskip("matplotlib.pyplot")
+    data = frame().assign(u=lambda d: np.cos(9 * d.x + d.z))
+    formula = "y ~ te(x, z, k=4) + s(f, bs='re') + ti(x, z, u, k=4)"
+    fit = splines.additive(formula, data).fit()
+    _, panels = plt.subplots(1, 4)
+    names = ["te(x,z)", "s(f)", "ti(x,z,u)"]
+    assert fit.smooths == names
+    surface, effects, none, unused = fit.plot(panels)
+    assert (surface.get_xlabel(), surface.get_ylabel()) == ("x", "z")
+    assert surface.get_title() == f"te(x,z), edf {fit.edf['te(x,z)']:.2f}"
+    (points,) = effects.get_lines()
+    np.testing.assert_array_equal(points.get_ydata(), np.sort(fit.smooth("s(f)").fit))
+    np.testing.assert_allclose(points.get_xdata(), scipy.stats.norm.ppf([0.25, 0.75]))
+    assert none.get_title() == "ti(x,z,u): no picture of more than two variables"
+    assert not unused.get_visible()
+    curve = fit.smooth("te(x,z)", points=400)
+    assert curve.x.shape == (400, 2)
+    columns = slice(fit.model.starts[0], fit.model.starts[0] + fit.model.terms[0].smooth.size)
+    at = pandas.DataFrame({"x": curve.x[:, 0], "z": curve.x[:, 1], "f": "u", "u": 0.0})
+    B = fit.model.design(at).toarray()[:, columns]
+    np.testing.assert_allclose(curve.fit, B @ fit.coefficients[columns], atol=1e-10)
+    plt.close("all")
+
+
 def dense_restricted(model, rho, y):
     """By the covariance of y, from the design of the model and its penalties."""
     B = model.design(model.data).toarray()
