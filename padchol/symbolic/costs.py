@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from padchol.symbolic.layout import rounded
+from padchol.symbolic.layout import Numbers, rounded
 
 # Padded sizes a supernode may have on an accelerator: whole runs of 8, in steps that grow.
 SIZES = np.r_[0:64:8, 64:128:16, 128:256:32, 256:512:64, 512:1024:128, 1024:2048:256]
@@ -21,29 +21,29 @@ LARGE = 512  # step beyond the list
 HALF_WAY = 64  # pivots of a supernode on tiles, between the prices of few and of many (36)
 
 
-def padded(size: np.ndarray | int) -> np.ndarray:
+def padded(size: Numbers | int) -> np.ndarray:
     """The smallest padded size that holds `size`."""
     size = np.asarray(size, np.int64)
     listed = SIZES[np.minimum(np.searchsorted(SIZES, size), SIZES.size - 1)]
     return np.where(size <= SIZES[-1], listed, -(-size // LARGE) * LARGE)
 
 
-def padded_shape(w: np.ndarray | int, m: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
+def padded_shape(w: Numbers | int, m: Numbers | int) -> tuple[np.ndarray, np.ndarray]:
     """The smallest padded shape of w pivots and m rows below."""
     return padded(w), padded(m)
 
 
-def front_flops(W: np.ndarray, M: np.ndarray) -> np.ndarray:
+def front_flops(W: Numbers, M: Numbers) -> Numbers:
     """Flops of one supernode as they are done: both triangles, and the inverse of the pivots."""
     return 2 * W**3 + 2 * W * W * M + 2 * W * M * M
 
 
-def wide(w: np.ndarray) -> np.ndarray:
+def wide(w: Numbers) -> Numbers:
     """How near a supernode on tiles comes to the rate of a wide one: 0 to 1."""
     return np.asarray(w, float) / (np.asarray(w) + HALF_WAY)
 
 
-def moved_entries(W: np.ndarray, M: np.ndarray) -> np.ndarray:
+def moved_entries(W: Numbers, M: Numbers) -> Numbers:
     """Entries of one supernode of a batch that are read or written: of its panel twice each, of its
     front once, of its update when it is made and when it is added."""
     return 5 * W * (W + M) + W * M + 6 * M * M
@@ -113,29 +113,29 @@ class CostModel:
         """What a trip of a factorisation costs besides its supernodes."""
         return KERNELS * self.per_launch
 
-    def padded(self, W: np.ndarray, M: np.ndarray) -> np.ndarray:
+    def padded(self, W: Numbers, M: Numbers) -> Numbers:
         """One padded supernode as a part of a trip, in each matrix of a batch."""
         W, M = np.asarray(W, float), np.asarray(M, float)
         moved = moved_entries(W, M) * self.entry_bytes / self.bytes
         return self.per_place + self.batch * (moved + front_flops(W, M) / self.batched_flops)
 
-    def tiled(self, w: np.ndarray, m: np.ndarray) -> np.ndarray:
+    def tiled(self, w: Numbers, m: Numbers) -> Numbers:
         """Supernodes as a CPU takes them: in whole quads, one by one, each with its move. By these
         supernodes are merged: with the rate of wide ones, which is what they take, too many are,
         and 100^2 takes 5 % longer (36)."""
         return self._tiled(w, m, 0.0)
 
-    def _tiled(self, w: np.ndarray, m: np.ndarray, share: np.ndarray | float) -> np.ndarray:
+    def _tiled(self, w: Numbers, m: Numbers, share: Numbers | float) -> Numbers:
         w, m = (rounded(np.asarray(x, float)) for x in (w, m))
         entries = self.per_tiled_entry * w * (w + m) + self.per_tiled_moved * m * m
         flops = (1 - share) / self.tiled_flops + share / self.wide_flops
         return self.per_tiled_front + entries + front_flops(w, m) * flops
 
-    def predicted(self, w: np.ndarray, m: np.ndarray) -> np.ndarray:
+    def predicted(self, w: Numbers, m: Numbers) -> Numbers:
         """What supernodes of w pivots and m rows take by themselves."""
         return self.front_prices(w, m) if self.levels else self._tiled(w, m, wide(w))
 
-    def front_prices(self, w: np.ndarray, m: np.ndarray) -> np.ndarray:
+    def front_prices(self, w: Numbers, m: Numbers) -> Numbers:
         """Supernodes of w pivots and m rows by themselves, in the form that the plan is for."""
         return self.padded(*padded_shape(w, m)) if self.levels else self.tiled(w, m)
 

@@ -16,7 +16,7 @@ import functools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,7 @@ SQUARE_RECORD, MOVE, STRIP, PIECE = 3, 3, 2, 3  # integers of tables: see `symbo
 BAND = 32  # rows of an update that are made, and moved, at a time (19)
 # What a routine takes of each supernode: its panel, its rows of a vector, or those below.
 Kind = Literal["panel", "pivots", "rows"]
+Numbers = np.ndarray | Any  # numpy makes a scalar of what has no axes
 
 
 class Section(NamedTuple):
@@ -222,7 +223,7 @@ class Writer:
         return packed if len(packed) > 1 else packed[0]
 
 
-def rounded(size: np.ndarray) -> np.ndarray:
+def rounded(size: Numbers) -> Numbers:
     """Rounded up to whole quads."""
     return -(-size // QUAD) * QUAD
 

@@ -5,29 +5,30 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from padchol.symbolic.layout import QUAD, RECORD, Layout, Section
 from padchol.symbolic.postorder import heights
 from padchol.symbolic.supernodes import ramp
 
 
-def of_shards(layout: Layout, table: np.ndarray) -> list[np.ndarray]:
+def of_shards(layout: Layout, table: ArrayLike) -> list[np.ndarray]:
     """The flat table of each shard."""
     return list(np.asarray(table).reshape(layout.shards, -1))
 
 
-def read(table: np.ndarray, section: Section) -> np.ndarray:
+def read(table: ArrayLike, section: Section) -> np.ndarray:
     """One table of the flat array of one shard."""
     return np.asarray(table)[section.start : section.start + section.size].astype(np.int64)
 
 
-def front_records(layout: Layout, table: np.ndarray) -> np.ndarray:
+def front_records(layout: Layout, table: ArrayLike) -> np.ndarray:
     """(fronts, RECORD): what each tiled front is, see `numeric.verbs.supernode`."""
     records = read(table, layout.tiles.records).reshape(-1, RECORD)
     return records[records[:, 2] > 0]
 
 
-def positions(layout: Layout, table: np.ndarray) -> np.ndarray:
+def positions(layout: Layout, table: ArrayLike) -> np.ndarray:
     """Plan position of each row of the pivot storage, and of what is behind it; n where none is."""
     position = np.full(layout.storage.pivots + 1, layout.n)
     location, number = read(table, layout.storage.location), np.arange(layout.n)
@@ -38,7 +39,7 @@ def positions(layout: Layout, table: np.ndarray) -> np.ndarray:
     return position
 
 
-def shard_of(layout: Layout, table: np.ndarray) -> np.ndarray:
+def shard_of(layout: Layout, table: ArrayLike) -> np.ndarray:
     """(n,): the shard of each of the user's unknowns; of the top, how many shards there are."""
     found = np.full(layout.n, layout.shards)
     if layout.shards == 1:
@@ -50,7 +51,7 @@ def shard_of(layout: Layout, table: np.ndarray) -> np.ndarray:
     return found
 
 
-def stage_rows(layout: Layout, table: np.ndarray) -> list[np.ndarray]:
+def stage_rows(layout: Layout, table: ArrayLike) -> list[np.ndarray]:
     """Of each stage (places, D): plan position of each row of each supernode, n at padding."""
     position, found = positions(layout, table), []
     for stage in layout.levels.stages:
@@ -60,7 +61,7 @@ def stage_rows(layout: Layout, table: np.ndarray) -> list[np.ndarray]:
     return found
 
 
-def panel_places(layout: Layout, table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def panel_places(layout: Layout, table: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Places in the panel storage, and plan positions of the row and the column that stand there; n
     where there is none. What lies above the diagonal is not of L."""
     if not layout.in_levels:
@@ -74,7 +75,7 @@ def panel_places(layout: Layout, table: np.ndarray) -> tuple[np.ndarray, np.ndar
     return place, np.concatenate(row), np.concatenate(column)
 
 
-def _tiled_places(layout: Layout, table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _tiled_places(layout: Layout, table: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     tiles, n = layout.tiles, layout.n
     position = positions(layout, table)
     below = np.append(position[read(table, tiles.rows)], n)
@@ -99,7 +100,7 @@ class Fronts(NamedTuple):
     level: np.ndarray  # (F,): 0 at a leaf, else one more than the highest child
 
 
-def fronts(layout: Layout, table: np.ndarray) -> Fronts:
+def fronts(layout: Layout, table: ArrayLike) -> Fronts:
     """Read back from the tables."""
     each = _of_stages if layout.in_levels else _of_tiles
     own, under, above = [], [], ([], [])
@@ -119,7 +120,7 @@ def fronts(layout: Layout, table: np.ndarray) -> Fronts:
     return Fronts(pivots, below, parent, heights(parent))
 
 
-def _of_stages(layout: Layout, table: np.ndarray) -> tuple[list, list, int]:
+def _of_stages(layout: Layout, table: ArrayLike) -> tuple[list, list, int]:
     """Pivots and rows below of the fronts of one shard, and which is the first of the top."""
     every = list(zip(layout.levels.stages, stage_rows(layout, table), strict=True))
     own = [row[: stage.W] for stage, rows in every for row in rows]
@@ -127,7 +128,7 @@ def _of_stages(layout: Layout, table: np.ndarray) -> tuple[list, list, int]:
     return own, [row[stage.W :] for stage, rows in every for row in rows], top
 
 
-def _of_tiles(layout: Layout, table: np.ndarray) -> tuple[list, list, int]:
+def _of_tiles(layout: Layout, table: ArrayLike) -> tuple[list, list, int]:
     position = positions(layout, table)
     rows = position[read(table, layout.tiles.rows)]
     quads, m, pivot, start = front_records(layout, table)[:, 2:6].T
