@@ -19,6 +19,8 @@ from padchol.numeric import factorise
 from padchol.numeric.values import multiply
 from padchol.symbolic.costs import CostModel
 
+pytestmark = pytest.mark.compiler
+
 
 def log_density(plan, a, x):
     """log N(x; 0, A^-1) up to a constant."""

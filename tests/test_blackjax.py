@@ -18,6 +18,8 @@ blackjax = pytest.importorskip("blackjax")
 
 from padchol.interop import blackjax as ours  # noqa: E402
 
+pytestmark = pytest.mark.oldest
+
 n = 16
 Q = sp.csc_array(support.laplacian(4) + 0.3 * sp.eye_array(n))
 PLAN = padchol.analyze(Q)

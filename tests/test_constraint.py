@@ -12,6 +12,8 @@ from scipy import stats
 import padchol
 from padchol.gmrf import GMRF
 
+pytestmark = pytest.mark.core
+
 n, c = 12, 3
 GRID = support.grid(3, 4)
 PLAN = padchol.analyze(GRID)

@@ -11,6 +11,8 @@ from dense_oracle import Dense
 
 import padchol
 
+pytestmark = pytest.mark.core
+
 
 @pytest.fixture(scope="module")
 def case():

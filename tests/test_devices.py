@@ -15,6 +15,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import padchol
 from padchol import likelihoods, precisions
 
+pytestmark = [pytest.mark.core, pytest.mark.oldest]
+
 SIDE, MEMBERS = 6, 4
 CUT = PartitionSpec("b")
 COLLECTIVES = re.compile(r"(all-gather|all-reduce|all-to-all|collective-permute)(?:-start)?\(")

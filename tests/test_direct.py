@@ -10,6 +10,8 @@ import support
 import padchol
 from padchol import direct
 
+pytestmark = pytest.mark.core
+
 
 @pytest.mark.parametrize("container", [sp.csc_array, sp.csr_matrix, sp.coo_array])
 def test_solve_and_logdet(container):

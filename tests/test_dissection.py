@@ -15,6 +15,8 @@ from padchol.symbolic.ordering import bisection, dissection, leaves, multilevel,
 from padchol.symbolic.ordering import named as ordering
 from padchol.symbolic.pattern import Pattern, canonical
 
+pytestmark = pytest.mark.oldest
+
 
 @pytest.fixture(autouse=True, scope="module")
 def small():

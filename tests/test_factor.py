@@ -12,6 +12,8 @@ import support
 
 import padchol
 
+pytestmark = [pytest.mark.core, pytest.mark.oldest]
+
 # ---- shapes, types, errors --------------------------------------------------------------------
 
 

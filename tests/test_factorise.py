@@ -15,6 +15,8 @@ import support
 
 import padchol
 
+pytestmark = pytest.mark.core
+
 QUICK = ("grid2", "band", "disconnected", "one", "empty")  # in float32; every case is a compilation
 
 

@@ -16,6 +16,8 @@ import support
 
 import padchol
 
+pytestmark = [pytest.mark.core, pytest.mark.oldest]
+
 
 def relabelled(A, seed: int):
     order = np.random.default_rng(seed).permutation(A.shape[0])

@@ -12,6 +12,8 @@ import support
 
 import padchol
 
+pytestmark = pytest.mark.oldest
+
 
 def spoiled(plan, a, row: int, value: float) -> np.ndarray:
     """The values with another diagonal entry at `row`."""

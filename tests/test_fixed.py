@@ -6,6 +6,8 @@ import pytest
 from padchol import likelihoods, mixed
 from padchol.mixed.fixed import full_rank, rank
 
+pytestmark = pytest.mark.core
+
 RNG = np.random.default_rng(8)
 N = 40
 Z = RNG.normal(size=(N, 4))

@@ -15,6 +15,8 @@ from padchol.numeric import factorise, forms, selected_inverse, solve
 from padchol.numeric.call import Call
 from padchol.numeric.forms import VALUES
 
+pytestmark = pytest.mark.core
+
 
 def case():
     _, plan, a = support.case("disconnected")

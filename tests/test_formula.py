@@ -12,6 +12,8 @@ from padchol import likelihoods, mixed
 pandas = pytest.importorskip("pandas")
 pytest.importorskip("formulaic", reason="formulas need formulaic")
 
+pytestmark = pytest.mark.oldest
+
 
 def terms(read):
     return [(term.name, term.columns, term.group.labels.size) for term in read.random]

@@ -12,6 +12,8 @@ import padchol
 from padchol import assembly
 from padchol.gmrf import GMRF, IntrinsicGMRF
 
+pytestmark = [pytest.mark.core, pytest.mark.oldest]
+
 n = 25
 Q = support.laplacian(5) + 0.3 * sp.eye_array(n)
 B = sp.random_array((9, n), density=0.2, rng=np.random.default_rng(1), format="csr")

@@ -12,6 +12,8 @@ import support
 import padchol
 from padchol.numeric import interpreted
 
+pytestmark = [pytest.mark.compiler, pytest.mark.canary]
+
 
 @pytest.fixture
 def newer(monkeypatch):

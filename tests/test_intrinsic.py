@@ -11,6 +11,8 @@ import padchol
 from padchol import precisions
 from padchol.gmrf import IntrinsicGMRF
 
+pytestmark = pytest.mark.core
+
 TRIALS = 300
 SIZES = (7, 12)  # of two components
 n = sum(SIZES)

@@ -16,6 +16,8 @@ from padchol.laplace import design, laplace
 from padchol.laplace._mode import Problem, are_coupled
 from padchol.laplace._start import begun_at
 
+pytestmark = pytest.mark.core
+
 rng = np.random.default_rng(0)
 n, m = 16, 30
 Q = support.laplacian(4) + 0.3 * sp.eye_array(n)

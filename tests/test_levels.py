@@ -13,6 +13,8 @@ from padchol.numeric import levels
 from padchol.numeric.values import PIECE, _put_in_pieces
 from padchol.symbolic.costs import CostModel
 
+pytestmark = pytest.mark.core
+
 ALL = [name for name in support.MATRICES if name != "empty"]
 
 

@@ -18,6 +18,8 @@ import jax.numpy as jnp  # noqa: E402
 import padchol  # noqa: E402
 from padchol.interop.lineax import SparseCholesky, SparseOperator  # noqa: E402
 
+pytestmark = pytest.mark.oldest
+
 SOLVER = SparseCholesky()
 TAGS = {
     "symmetric": lx.symmetric_tag,

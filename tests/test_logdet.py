@@ -13,6 +13,8 @@ import support
 import padchol
 from padchol.factor import log_determinants
 
+pytestmark = pytest.mark.core
+
 
 @pytest.mark.parametrize(
     "matrix", ["grid2", *(pytest.param(m, marks=pytest.mark.slow) for m in ("band", "arrow_first"))]

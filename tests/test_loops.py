@@ -9,6 +9,8 @@ import pytest
 
 from padchol.numeric.verbs.loops import get, loop, one_function, put
 
+pytestmark = [pytest.mark.compiler, pytest.mark.canary]
+
 MARKS = {"marked": one_function, "unmarked": jax.jit}
 
 

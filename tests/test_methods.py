@@ -12,6 +12,8 @@ from jax.experimental import sparse
 
 import padchol
 
+pytestmark = pytest.mark.oldest
+
 # ---- bound methods as functions ---------------------------------------------------------------
 
 

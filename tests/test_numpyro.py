@@ -18,6 +18,8 @@ from numpyro.distributions.batch_util import promote_batch_shape, vmap_over  # n
 import padchol  # noqa: E402
 from padchol.interop.numpyro import GMRF  # noqa: E402
 
+pytestmark = pytest.mark.oldest
+
 n = 20
 Q = sp.csc_array(support.graph_laplacian(support.grid(4, 5)) + 0.5 * sp.eye_array(n))
 PLAN = padchol.analyze(Q)

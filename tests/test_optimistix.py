@@ -19,6 +19,8 @@ import padchol  # noqa: E402
 from padchol.interop.lineax import SparseCholesky  # noqa: E402
 from padchol.interop.optimistix import SparseLeastSquares  # noqa: E402
 
+pytestmark = pytest.mark.oldest
+
 n = 30
 DIFFERENCE = sp.diags_array([-np.ones(n - 1), np.ones(n - 1)], offsets=[0, 1], shape=(n - 1, n))
 PATTERN = sp.csr_array(sp.vstack([sp.eye_array(n), DIFFERENCE]))

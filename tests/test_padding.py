@@ -14,6 +14,8 @@ from padchol.numeric import factorise, levels, solve
 from padchol.symbolic.tiles import MARGIN
 from padchol.symbolic.unfold import read
 
+pytestmark = [pytest.mark.core, pytest.mark.compiler]
+
 
 class Poison:
     """Puts `value` wherever nothing that counts may be read, and 1e30 where it must meet a zero.

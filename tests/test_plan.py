@@ -21,6 +21,8 @@ from padchol.symbolic.costs import CostModel
 from padchol.symbolic.schedule import schedule
 from padchol.symbolic.unfold import fronts
 
+pytestmark = [pytest.mark.core, pytest.mark.oldest]
+
 PATTERNS = [pytest.param(S, id=name) for name, S in oracle.EXAMPLES.items()]
 ORDERS = ["natural", "rcm", "mmd", "auto", "given"]
 GRID = oracle.shuffled(oracle.grid(7, 7), 3)

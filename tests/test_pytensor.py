@@ -23,6 +23,8 @@ from padchol.interop import pytensor as ours  # noqa: E402
 from padchol.interop import routines  # noqa: E402
 from padchol.interop.operation import Operation  # noqa: E402
 
+pytestmark = pytest.mark.oldest
+
 PLAIN = pytensor.compile.mode.Mode("py", "fast_run")  # rewrites, and no C compiler
 n = 12
 A = support.grid(3, 4)

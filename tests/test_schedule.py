@@ -15,6 +15,8 @@ from padchol.symbolic.postorder import heights
 from padchol.symbolic.schedule import depths, schedule, stages, trips
 from padchol.symbolic.supernodes import Supernodes
 
+pytestmark = pytest.mark.core
+
 GPU = CostModel.gpu()
 PATTERNS = [pytest.param(S, id=name) for name, S in oracle.EXAMPLES.items()]
 

@@ -10,6 +10,8 @@ import support
 
 import padchol
 
+pytestmark = pytest.mark.core
+
 
 @pytest.mark.parametrize(
     ("matrix", "name"),

@@ -25,6 +25,8 @@ from padchol.symbolic import shards as cutting
 from padchol.symbolic.exact import exact_supernodes
 from padchol.symbolic.supernodes import renumbered
 
+pytestmark = pytest.mark.oldest
+
 NAMES = ["grid2", "forest", "arrow_last", "dense", "disconnected", "diagonal", "empty"]
 COLLECTIVES = re.compile(
     r"= \S+ (all-gather|all-reduce|all-to-all|collective-permute)(?:-start)?\("

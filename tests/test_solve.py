@@ -11,6 +11,8 @@ import support
 import padchol
 from padchol.numeric.solve import known_solution
 
+pytestmark = pytest.mark.core
+
 SOLVES = ("solve", "solve_L", "solve_Lt")
 
 

@@ -5,10 +5,12 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas
 import pytest
 import scipy.linalg
 import scipy.stats
+
+pytest.importorskip("pandas", reason="additive models take data frames")
+import pandas
 
 from padchol import likelihoods, mixed, splines
 from padchol.splines import families

@@ -32,8 +32,10 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-import pandas
 import pytest
+
+pytest.importorskip("pandas", reason="additive models take data frames")
+import pandas
 
 from padchol import likelihoods, splines
 

@@ -18,6 +18,8 @@ from padchol import storage
 from padchol.storage import ARRAYS
 from padchol.symbolic.costs import CostModel
 
+pytestmark = [pytest.mark.core, pytest.mark.oldest]
+
 PLAN = padchol.analyze(oracle.spd(oracle.shuffled(oracle.grid(5, 5), 1)), order="mmd", device="gpu")
 
 

@@ -24,6 +24,8 @@ from padchol.numeric.levels import run
 from padchol.numeric.sweep import Routine
 from padchol.symbolic.unfold import fronts
 
+pytestmark = pytest.mark.core
+
 TREES = ("grid2", "path", "forest", "disconnected", "diagonal")
 K = 3  # columns of vectors
 

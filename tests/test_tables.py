@@ -25,6 +25,8 @@ from padchol.symbolic.storages import Order
 from padchol.symbolic.supernodes import Supernodes
 from padchol.symbolic.unfold import fronts, read
 
+pytestmark = pytest.mark.core
+
 MODELS = (CostModel.gpu(), CostModel.tpu())
 LARGER = st.one_of(oracle.patterns(60), oracle.grids(100), oracle.forest(80))
 

@@ -17,6 +17,8 @@ from padchol.numeric.values import from_diagonal, from_pivots, to_panels, to_piv
 from padchol.numeric.verbs.loops import get, loop, one_function, put, t_product, whole
 from padchol.symbolic.unfold import fronts, panel_places
 
+pytestmark = [pytest.mark.core, pytest.mark.compiler, pytest.mark.canary]
+
 
 def dense_factor(plan, a):
     """L as a dense matrix, in the plan's order."""

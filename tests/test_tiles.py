@@ -15,6 +15,8 @@ from padchol.symbolic.costs import CostModel
 from padchol.symbolic.layout import BAND, MOVE, PIECE, QUAD, RECORD, SQUARE_RECORD, STRIP
 from padchol.symbolic.unfold import panel_places, positions, read
 
+pytestmark = pytest.mark.core
+
 
 def fronts(plan):
     """Plan positions of the pivots and of the rows below of each front."""

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 import padchol
 
+pytestmark = [pytest.mark.core, pytest.mark.oldest]
+
 TOLERANCE = 1e-8
 
 # ---- problems ---------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ from jax.experimental import sparse
 import padchol
 from padchol.numeric.values import multiply
 
+pytestmark = pytest.mark.core
+
 
 def test_the_exercise():
     """Simpson (2022), "Sparse Matrices 3: Failing at JAX": f(A, alpha, beta) is the squared
