@@ -88,24 +88,24 @@ class Gram(WithMethods):
         data = self.data if data is None else data
         return self.terms(data, data, w)
 
-    def times(self, x: Float[Array, " n"]) -> Float[Array, " m"]:
-        """A x; `ValueError` for an x of another shape."""
+    def times(self, x: Any) -> Float[Array, " m"]:
+        """A x, for x (n,); `ValueError` for an x of another shape."""
         return self._product(self.rows, self.cols, x, *self.shape)
 
-    def t_times(self, v: Float[Array, " m"]) -> Float[Array, " n"]:
-        """A^T v; `ValueError` for a v of another shape."""
+    def t_times(self, v: Any) -> Float[Array, " n"]:
+        """A^T v, for v (m,); `ValueError` for a v of another shape."""
         return self._product(self.cols, self.rows, v, *self.shape[::-1])
 
-    def _product(self, to: np.ndarray, of: np.ndarray, x: Any, length: int, given: int) -> Array:
+    def _product(self, to: Any, of: Any, x: Any, length: int, given: int) -> Array:
         x = real_array(x, "a vector")
         if x.shape != (given,):
             raise ValueError(f"expected a vector of shape ({given},); got shape {x.shape}")
         moved = jnp.asarray(self.data) * x[jnp.asarray(of)]
         return jnp.zeros(length, moved.dtype).at[jnp.asarray(to)].add(moved)
 
-    def diagonal(self, plan: Plan, Z: Float[Array, " nnz"]) -> Float[Array, " m"]:
-        """diag(A Z A^T) from canonical values of Z, as the selected inverse has them: the adjoint
-        of the map from w."""
+    def diagonal(self, plan: Plan, Z: Any) -> Float[Array, " m"]:
+        """diag(A Z A^T) from canonical values of Z, (nnz,), as the selected inverse has them: the
+        adjoint of the map from w."""
         Z = check_values(plan, Z)
         at, _ = alike(jnp.zeros(self.shape[0], Z.dtype), Z)
         return jax.linear_transpose(self, at)(pair_weights(plan, Z.dtype) * Z)[0]

@@ -7,7 +7,7 @@ from typing import Any
 
 import equinox as eqx
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int, Real
 
 from padchol.errors import check_type
 from padchol.facts import Facts
@@ -87,7 +87,9 @@ class Plan(WithMethods):
             return sparse_values(self, A)
         return patterns.values(self.pattern, A)
 
-    def add_diagonal(self, a: Float[Array, " nnz"], d: Float[Array, "*n"]) -> Float[Array, " nnz"]:
+    def add_diagonal(
+        self, a: Real[ArrayLike, " nnz"], d: Real[ArrayLike, "*n"]
+    ) -> Float[Array, " nnz"]:
         """Canonical values of A + diag(d) from those of A; d is a number or (n,), user's order."""
         from padchol.numeric.values import add_diagonal
 

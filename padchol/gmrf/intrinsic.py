@@ -30,7 +30,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int, Real
 
 from padchol.factor import Factor, cholesky
 from padchol.gmrf.nullspace import null_space, tie_down, tied, traced
@@ -134,7 +134,7 @@ class IntrinsicGMRF(WithMethods):
         """What is added to the log determinant of the factor's matrix, G."""
         return self.tied - jnp.sum(jnp.log(self.pinned))
 
-    def log_prob(self, x: Float[Array, "*batch n"]) -> Float[Array, "*batch"]:
+    def log_prob(self, x: Real[ArrayLike, "*batch n"]) -> Float[Array, "*batch"]:
         """(log |Z^T A Z| - (n - k) log 2 pi - (x - loc)^T A (x - loc)) / 2: the improper density.
 
         Rue & Held (2005), definition 3.1. It is the same at x and at x + N c for every c; on the

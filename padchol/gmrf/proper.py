@@ -12,7 +12,7 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, Real
 
 from padchol import assembly
 from padchol.factor import Factor, cholesky
@@ -79,7 +79,7 @@ class GMRF(WithMethods):
         """loc - A^-1 C^T (C A^-1 C^T)^-1 (C loc - e) (2.28)."""
         return self.on_plane(self.loc)
 
-    def log_prob(self, x: Float[Array, "*batch n"]) -> Float[Array, "*batch"]:
+    def log_prob(self, x: Real[ArrayLike, "*batch n"]) -> Float[Array, "*batch"]:
         """The log density at x: (log |A| - n log 2 pi - (x - loc)^T A (x - loc)) / 2.
 
         With constraints, the density of x given C x = e on the plane C x = e (2.31), and -inf where

@@ -33,7 +33,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.special import gammaln
 from jax.tree_util import Partial
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, Real
 
 from padchol.inla._distances import (
     covariance_eigenvalues,
@@ -162,7 +162,7 @@ class Prior(_Prior):
     log_density: Partial  # of x, *arguments
     arguments: Sequence[Array]
 
-    def __call__(self, x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    def __call__(self, x: Real[ArrayLike, "*batch"]) -> Float[Array, "*batch"]:
         x = real_array(x, "parameter")
         x = poisoned(x, ~jnp.isnan(x))  # derivatives too
         held = self.support.holds(x) | jnp.isnan(x)
@@ -178,7 +178,7 @@ class RangeAndDeviation(_Prior):
     sd: Prior
 
     def __call__(
-        self, range: Float[Array, "*batch"], sd: Float[Array, "*batch"]
+        self, range: Real[ArrayLike, "*batch"], sd: Real[ArrayLike, "*batch"]
     ) -> Float[Array, "*batch"]:
         return self.range(range) + self.sd(sd)
 

@@ -87,10 +87,10 @@ class Whitening(WithMethods):
     frame: Frame  # at theta*
     approximation: Approximation | None  # where H is that at theta
 
-    def __call__(self, z: Float[Array, " p+n"]) -> tuple[Float[Array, " p"], Float[Array, " n"]]:
+    def __call__(self, z: Float[Array, " z"]) -> tuple[Float[Array, " p"], Float[Array, " n"]]:
         return self.with_density(z)[0]
 
-    def with_density(self, z: Float[Array, " p+n"]) -> tuple[tuple[Array, Array], Array]:
+    def with_density(self, z: Float[Array, " z"]) -> tuple[tuple[Array, Array], Array]:
         """(theta, x), and log |d(theta, x)/dz| with the log density of what has no part in x."""
         z1, z2 = z[: self.theta.size], z[self.theta.size :]
         theta = self.theta + self.root @ z1
@@ -121,7 +121,7 @@ class Preconditioned(WithMethods):
     log_joint: LogJoint
     whitening: Whitening
 
-    def __call__(self, z: Float[Array, " p+n"]) -> Float[Array, ""]:
+    def __call__(self, z: Float[Array, " z"]) -> Float[Array, ""]:
         point, own = self.whitening.with_density(z)
         return self.log_joint(*point) + own
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 
 from padchol.errors import check_type
 from padchol.factor import Factor, same_factor
@@ -95,7 +95,7 @@ class Laplace(WithMethods):
 def laplace(
     design: Design,
     log_likelihood: LogLikelihood,
-    prior: Float[Array, " nnz"] | GMRF | IntrinsicGMRF,
+    prior: Real[ArrayLike, " nnz"] | GMRF | IntrinsicGMRF,
     loc: Any = 0.0,
     *,
     constrained: bool | Sequence[bool] = False,

@@ -19,15 +19,15 @@ class Design(WithMethods):
     plan: Plan
     gram: assembly.Gram
 
-    def __call__(self, x: Float[Array, " n"]) -> Float[Array, " m"]:
-        """B x"""
+    def __call__(self, x: Any) -> Float[Array, " m"]:
+        """B x, for x (n,)."""
         return self.gram.times(x)
 
-    def t(self, v: Float[Array, " m"]) -> Float[Array, " n"]:
-        """B^T v"""
+    def t(self, v: Any) -> Float[Array, " n"]:
+        """B^T v, for v (m,)."""
         return self.gram.t_times(v)
 
-    def with_entries(self, data: Float[Array, " entries"]) -> Design:
+    def with_entries(self, data: Any) -> Design:
         """The same with other entries of B, in the order in which they were stored: B(theta)."""
         data = real_array(data, "entries of B")
         if data.shape != self.gram.rows.shape:

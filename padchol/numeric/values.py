@@ -10,7 +10,7 @@ from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from padchol.plan import Plan, check_plan
 from padchol.symbolic.layout import INT32_MAX, Layout, Section
@@ -23,8 +23,8 @@ def section(table: Any, where: Section):
     return lax.slice_in_dim(jnp.asarray(table), where.start, where.start + where.size)
 
 
-def structured_copy(plan: Plan, a: Float[Array, " nnz"]) -> Float[Array, " nnz_L"]:
-    """The entries of A placed in the pattern of L (order of `plan.factor_pattern()`), else zero.
+def structured_copy(plan: Plan, a: Any) -> Float[Array, " nnz_L"]:
+    """The entries of A, (nnz,), in the pattern of L (order of `plan.factor_pattern()`), else zero.
 
     One scatter: linear in `a`, exactly differentiable, compiled in the same time at every n. The
     derivative with respect to an off-diagonal value is that of one entry of L's triangle.
@@ -157,7 +157,9 @@ def add_diagonal(plan: Plan, a: Any, d: Any) -> Float[Array, " nnz"]:
     return a + jnp.where(rows == cols, jnp.broadcast_to(d, (plan.n,))[cols], 0)
 
 
-def multiply(plan: Plan, a: Float[Array, " nnz"], x: Float[Array, "n k"]) -> Float[Array, "n k"]:
+def multiply(
+    plan: Plan, a: Float[ArrayLike, " nnz"], x: Float[Array, "n k"]
+) -> Float[Array, "n k"]:
     """A x from canonical values, x in the user's order."""
     rows, cols = jnp.asarray(plan.rows), jnp.asarray(plan.cols)
     to, of = jnp.concatenate([rows, cols]), jnp.concatenate([cols, rows])

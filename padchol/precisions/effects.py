@@ -87,7 +87,7 @@ class _Group(eqx.Module):
 
     k: int = eqx.field(static=True)
 
-    def __call__(self, *parameters: Any) -> Float[Array, " k*k"]:
+    def __call__(self, *parameters: Any) -> Float[Array, " entries"]:
         k, names = self.k, _names(self.k)
         domain = dict.fromkeys(names[:k], POSITIVE) | dict.fromkeys(names[k:], CORRELATION)
         theta = within(domain, names, parameters)

@@ -36,12 +36,12 @@ class Mesh:
 
     nodes: Float[np.ndarray, "n d"]
     simplices: Int[np.ndarray, "T k1"]
-    inner: Bool[np.ndarray, " T"] = None  # pyright: ignore[reportAssignmentType]
+    inner: Bool[np.ndarray, " T"]
 
-    def __post_init__(self):
-        nodes, simplices = np.asarray(self.nodes, float), np.asarray(self.simplices)
+    def __init__(self, nodes: Any, simplices: Any, inner: Any = None):
+        nodes, simplices = np.asarray(nodes, float), np.asarray(simplices)
         nodes = nodes[:, None] if nodes.ndim == 1 else nodes
-        inner = np.ones(len(simplices), bool) if self.inner is None else np.asarray(self.inner)
+        inner = np.ones(len(simplices), bool) if inner is None else np.asarray(inner)
         check_mesh(nodes, simplices, inner)
         for name, value in (("nodes", nodes), ("simplices", simplices), ("inner", inner)):
             object.__setattr__(self, name, value)
