@@ -7,6 +7,9 @@ Most of the suite's time is compilation of small programs that run once. LLVM's 
 dearest passes of XLA are left out, unless XLA_FLAGS says otherwise, which halves it. Tests of what
 the compiler makes of a program are marked `optimised`, and run alone, by `pytest -m optimised`,
 without these flags.
+
+PADCHOL_SHAPES=1 checks the shapes in padchol's type hints whenever one of its functions is called.
+Modules marked `shapes` run so in .ci/run.
 """
 
 from __future__ import annotations
@@ -16,8 +19,12 @@ import os
 import re
 
 import jax
+import jaxtyping
 import numpy as np
 import pytest
+
+if os.environ.get("PADCHOL_SHAPES") == "1":
+    jaxtyping.install_import_hook("padchol", "shapes.checked")  # before a test imports padchol
 
 jax.config.update(
     "jax_num_cpu_devices", 4

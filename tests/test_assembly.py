@@ -1,5 +1,7 @@
 """Values of a plan from values of its parts, against scipy."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,9 @@ from jax.experimental import sparse as jsparse
 import padchol
 from padchol import assembly
 
-TIGHT = dict(rtol=1e-13, atol=1e-13)
+pytestmark = pytest.mark.shapes
+
+TIGHT: dict[str, Any] = dict(rtol=1e-13, atol=1e-13)
 
 
 def random(m, n, seed=0, density=0.2, form="csc"):

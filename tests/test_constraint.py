@@ -12,7 +12,7 @@ from scipy import stats
 import padchol
 from padchol.gmrf import GMRF
 
-pytestmark = pytest.mark.core
+pytestmark = [pytest.mark.core, pytest.mark.shapes]
 
 n, c = 12, 3
 GRID = support.grid(3, 4)
@@ -169,14 +169,16 @@ def test_constraints_of_any_container():
     for each in (
         sp.csr_array(C),
         sp.coo_matrix(C),
-        jsparse.BCOO.fromdense(C),
+        jsparse.BCOO.fromdense(jnp.asarray(C)),
         C.tolist(),
         C > 0,
     ):
         np.testing.assert_allclose(field.constrain(each, [1, 2]).mean, wanted, rtol=1e-13)
-    traced = jax.jit(lambda B: field.constrain(B, np.array([1, 2])).mean)(jsparse.BCOO.fromdense(C))
+    traced = jax.jit(lambda B: field.constrain(B, np.array([1, 2])).mean)(
+        jsparse.BCOO.fromdense(jnp.asarray(C))
+    )
     np.testing.assert_allclose(traced, wanted, rtol=1e-12)
-    known = jsparse.BCOO.fromdense(C)
+    known = jsparse.BCOO.fromdense(jnp.asarray(C))
     inside = jax.jit(lambda: field.constrain(known, [1, 2]).mean)()
     np.testing.assert_allclose(inside, wanted, rtol=1e-12)
     with pytest.raises(TypeError, match="real constraints; got dtype complex"):

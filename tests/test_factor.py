@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -12,7 +14,7 @@ import support
 
 import padchol
 
-pytestmark = [pytest.mark.core, pytest.mark.oldest]
+pytestmark = [pytest.mark.core, pytest.mark.oldest, pytest.mark.shapes]
 
 # ---- shapes, types, errors --------------------------------------------------------------------
 
@@ -93,7 +95,7 @@ def test_refused_types(wrap):
         with pytest.raises(TypeError, match=f"got dtype {jnp.dtype(dtype)}"):
             wrap(lambda b: F.solve(b))(np.ones(plan.n, dtype))
     with pytest.raises(TypeError, match=r"expected a Plan.*got ndarray"):
-        padchol.cholesky(a, a)
+        padchol.cholesky(cast(Any, a), a)
 
 
 # ---- the factor on the host, and samples ------------------------------------------------------

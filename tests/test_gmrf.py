@@ -1,5 +1,7 @@
 """Gaussian Markov random fields against the dense multivariate normal."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,7 @@ import padchol
 from padchol import assembly
 from padchol.gmrf import GMRF, IntrinsicGMRF
 
-pytestmark = [pytest.mark.core, pytest.mark.oldest]
+pytestmark = [pytest.mark.core, pytest.mark.oldest, pytest.mark.shapes]
 
 n = 25
 Q = support.laplacian(5) + 0.3 * sp.eye_array(n)
@@ -24,7 +26,7 @@ C = np.stack([np.ones(n), np.arange(n) / n])
 E = np.array([0.5, -0.25])
 
 
-def field(loc=LOC, scale=1.0):
+def field(loc=LOC, scale: Any = 1.0):
     return GMRF(PLAN, scale * jnp.asarray(PLAN.values(Q)), loc)
 
 

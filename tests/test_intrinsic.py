@@ -11,7 +11,7 @@ import padchol
 from padchol import precisions
 from padchol.gmrf import IntrinsicGMRF
 
-pytestmark = pytest.mark.core
+pytestmark = [pytest.mark.core, pytest.mark.shapes]
 
 TRIALS = 300
 SIZES = (7, 12)  # of two components

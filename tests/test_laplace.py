@@ -1,5 +1,7 @@
 """The Laplace approximation against dense formulas, finite differences, and where it is exact."""
 
+from typing import Any, cast
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +18,7 @@ from padchol.laplace import design, laplace
 from padchol.laplace._mode import Problem, are_coupled
 from padchol.laplace._start import begun_at
 
-pytestmark = pytest.mark.core
+pytestmark = [pytest.mark.core, pytest.mark.shapes]
 
 rng = np.random.default_rng(0)
 n, m = 16, 30
@@ -51,7 +53,7 @@ def dense_log_marginal(name, s, t):
     terms, dense, precision = DATA[name](t), B.toarray(), s * Q.toarray()
 
     def psi(x):
-        return -(jnp.sum(terms(dense @ x)) - (x - 0.1) @ precision @ (x - 0.1) / 2)
+        return -(jnp.sum(terms(jnp.asarray(dense @ x))) - (x - 0.1) @ precision @ (x - 0.1) / 2)
 
     found = scipy.optimize.minimize(
         psi, np.full(n, 0.1), jac=jax.grad(psi), hess=jax.hessian(psi), method="trust-exact",
@@ -202,14 +204,14 @@ def test_likelihoods(name):
         "binomial": stats.binom(5, 1 / (1 + np.exp(-eta))).logpmf(rng_binomial),
         "gamma": stats.gamma(1.7, scale=mean / 1.7).logpdf(rng_gamma),
     }[name]
-    np.testing.assert_allclose(DATA[name](1.7)(eta), expected, rtol=1e-12)
+    np.testing.assert_allclose(DATA[name](1.7)(jnp.asarray(eta)), expected, rtol=1e-12)
 
 
 def test_survival_likelihood():
     lam, k, event = np.exp(ETA), 1.7, np.arange(m) % 3 > 0
     law = stats.weibull_min(k, scale=lam ** (-1 / k))
     expected = np.where(event, law.logpdf(rng_gamma), law.logsf(rng_gamma))
-    np.testing.assert_allclose(DATA["weibull"](k)(ETA), expected, rtol=1e-12)
+    np.testing.assert_allclose(DATA["weibull"](k)(jnp.asarray(ETA)), expected, rtol=1e-12)
 
 
 def test_a_plan_without_the_pattern_of_the_design_is_refused():
@@ -377,7 +379,7 @@ UNCOUPLED = {
 def test_terms_that_are_not_coupled_pass(name, precision):
     narrow = design(PLAN, sp.csr_array(B.astype(precision)))
     x = jnp.asarray(np.random.default_rng(4).normal(size=n), precision)
-    problem = Problem(narrow, UNCOUPLED[name], PRIOR.astype(precision), x, None)
+    problem = Problem(narrow, UNCOUPLED[name], jnp.asarray(PRIOR, precision), x, None)
     assert not are_coupled(problem, x)
     assert not jax.jit(lambda x: are_coupled(problem, x))(x)
     assert are_coupled(Problem(narrow, COUPLED["pair a period apart"], problem.a, x, None), x)
@@ -415,4 +417,4 @@ def test_a_design_is_asked_for():
     A = support.grid(2, 2)
     plan = padchol.analyze(A)
     with pytest.raises(TypeError, match="expected a design, as made by"):
-        laplace(plan, likelihoods.poisson(np.ones(4)), plan.values(A))
+        laplace(cast(Any, plan), likelihoods.poisson(np.ones(4)), plan.values(A))

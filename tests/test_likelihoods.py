@@ -1,5 +1,7 @@
 """The ready likelihoods at the edges of their support, and as pytrees."""
 
+from typing import Any, cast
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,8 @@ import pytest
 from scipy import stats
 
 from padchol import likelihoods
+
+pytestmark = pytest.mark.shapes
 
 ETA = 0.3
 MEAN = np.exp(ETA)
@@ -119,4 +123,4 @@ def test_complex_numbers_and_half_precision_are_refused():
 
 def test_weighted_is_of_a_likelihood():
     with pytest.raises(TypeError, match="expected likelihoods as"):
-        likelihoods.weighted(None, 2.0)
+        likelihoods.weighted(cast(Any, None), 2.0)

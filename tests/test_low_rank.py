@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,8 @@ import scipy.sparse as sp
 import support
 
 import padchol
+
+pytestmark = pytest.mark.shapes
 
 both_signs = pytest.mark.parametrize("sign", [1, -1])
 
@@ -205,7 +209,7 @@ def test_what_is_refused():
         F.update(np.ones(26) + 1j)
     for sign in (0, 2, -0.5):
         with pytest.raises(ValueError, match="expected sign 1"):
-            F.update(np.ones(26), sign)
+            F.update(np.ones(26), cast(Any, sign))
     with pytest.raises(ValueError, match="expected sign 1"):
         jax.jit(lambda s: F.update(np.ones(26), s).logdet())(1)
     with pytest.raises(ValueError, match="right-hand side of shape"):

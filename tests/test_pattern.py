@@ -15,7 +15,7 @@ import padchol
 from padchol.symbolic.pattern import canonical, positions, values
 from padchol.symbolic.triplets import entries, triplets
 
-pytestmark = [pytest.mark.core, pytest.mark.oldest]
+pytestmark = [pytest.mark.core, pytest.mark.oldest, pytest.mark.shapes]
 
 FORMATS = ["csc", "csr", "coo", "bsr", "dok", "lil", "dia"]
 A33 = np.array([[4.0, 1.0, 0.0], [1.0, 5.0, 2.0], [0.0, 2.0, 6.0]])

@@ -10,7 +10,7 @@ import support
 
 import padchol
 
-pytestmark = [pytest.mark.core, pytest.mark.oldest]
+pytestmark = [pytest.mark.core, pytest.mark.oldest, pytest.mark.shapes]
 
 
 @pytest.mark.parametrize(

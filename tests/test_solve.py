@@ -11,7 +11,7 @@ import support
 import padchol
 from padchol.numeric.solve import known_solution
 
-pytestmark = pytest.mark.core
+pytestmark = [pytest.mark.core, pytest.mark.shapes]
 
 SOLVES = ("solve", "solve_L", "solve_Lt")
 

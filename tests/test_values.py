@@ -13,7 +13,7 @@ from jax.experimental import sparse
 import padchol
 from padchol.numeric.values import multiply
 
-pytestmark = pytest.mark.core
+pytestmark = [pytest.mark.core, pytest.mark.shapes]
 
 
 def test_the_exercise():
@@ -202,7 +202,7 @@ def test_batch_and_dense_axes_are_refused(lost):
     for call in (plan.values, lambda M: traced(plan, M), padchol.analyze):
         with pytest.raises(ValueError, match="|".join(f"{k}={v}" for k, v in lost.items())):
             call(M)
-    stack = sparse.BCOO.fromdense(np.stack([A.toarray()] * 2), n_batch=1)
+    stack = sparse.BCOO.fromdense(jnp.stack([A.toarray()] * 2), n_batch=1)
     with pytest.raises(ValueError, match=r"\(2, 5, 5\)"):
         plan.values(stack)
 
