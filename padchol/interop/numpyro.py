@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, Real
 from numpyro.distributions import Distribution, constraints
 from numpyro.distributions.batch_util import vmap_over
 from numpyro.distributions.constraints import dependent_property
@@ -77,7 +77,7 @@ class _Field(Distribution):
         raise NotImplementedError
 
     @validate_sample
-    def log_prob(self, value: Float[Array, "*batch n"], intermediates: Any = None) -> Array:
+    def log_prob(self, value: Real[ArrayLike, "*batch n"], intermediates: Any = None) -> Array:
         """(log |A| - r log 2 pi - (x - loc)^T A (x - loc)) / 2: r the rank, |A| as of the field."""
         value = real_array(value, "a point")
         if value.shape[-1:] != (self.plan.n,):
