@@ -1,5 +1,7 @@
 """Which orderings are tried: by what they are predicted to cost and to bring, never by a clock."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import support
@@ -107,7 +109,8 @@ def test_a_dissection_is_left_out_where_nothing_fills_in(tried):
     S = oracle.path(400) | oracle.arrow(400, 7)
     padchol.analyze(oracle.spd(S), device="cpu")
     assert tried == ["mmd"]
-    for options in ({"device": "gpu"}, {"device": "cpu", "shards": 2}):
+    each: list[dict[str, Any]] = [{"device": "gpu"}, {"device": "cpu", "shards": 2}]
+    for options in each:
         tried.clear()
         padchol.analyze(oracle.spd(S), **options)
         assert tried == ["mmd", "nd"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +18,9 @@ factor, solve, solve_t, inverse = map(
 )
 
 
-def positive(batch: int, width: int, condition: float = 100.0, dtype=np.float64) -> np.ndarray:
+def positive(
+    batch: int, width: int, condition: float = 100.0, dtype: Any = np.float64
+) -> np.ndarray:
     """Random SPD matrices with eigenvalues 1 .. 1 / condition."""
     rng = np.random.default_rng(width)
     out = np.empty((batch, width, width))

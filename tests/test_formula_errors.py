@@ -1,6 +1,7 @@
 """Responses of labels, what does not fit, and what comes with a later version."""
 
 import re
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -123,9 +124,9 @@ def test_arguments_that_are_refused():
     with pytest.raises(TypeError, match=r"unknown options \['REML'\]; there are reml"):
         mixed.linear("y ~ x + (1 | g)", DATA, REML=True)
     with pytest.raises(TypeError, match=r"a likelihood such as padchol\.likelihoods\.poisson"):
-        mixed.generalized("k ~ x + (1 | g)", DATA, 3.5)
+        mixed.generalized("k ~ x + (1 | g)", DATA, cast(Any, 3.5))
     with pytest.raises(TypeError, match="a formula '~ x' as text for zero; got bool"):
-        mixed.generalized("k ~ x + (1 | g)", DATA, "poisson", zero=True)
+        mixed.generalized("k ~ x + (1 | g)", DATA, "poisson", zero=cast(Any, True))
     with pytest.raises(ValueError, match="numbers in the column 'a'"):
         mixed.generalized("k ~ x + (1 | g)", DATA, likelihoods.binomial, "a")
 

@@ -160,8 +160,7 @@ def counts():
 def test_predictions_with_zero_inflation_and_dispersion():
     data = counts()
     formula = "y ~ x + (1 | g)"
-    options = {"zero": "~ x", "dispersion": "~ x"}
-    fit = mixed.generalized(formula, data, families.nbinom2, **options).fit()
+    fit = mixed.generalized(formula, data, families.nbinom2, zero="~ x", dispersion="~ x").fit()
     assert fit.converged
     zero, dispersion = fit.extras
     new = data.iloc[:6].drop(columns="y").assign(x=np.linspace(-1, 1, 6))

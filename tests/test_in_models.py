@@ -147,7 +147,7 @@ def field():
     z = np.random.default_rng(0).normal(size=(plan.n, 200))
     y = vectors @ (np.sqrt(variances)[:, None] * z)
     with jax.enable_x64(True):
-        model = Field(*(jnp.zeros(()) for _ in range(3)), plan, plan.values(G))
+        model = Field(jnp.zeros(()), jnp.zeros(()), jnp.zeros(()), plan, plan.values(G))
     return model, y, eigenvalues, np.mean((vectors.T @ y) ** 2, 1)
 
 

@@ -13,6 +13,7 @@ padchol nor a Laplace approximation in it.
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -59,7 +60,7 @@ def log_precision(t):
     return PRECISION(jnp.exp(t)) + t
 
 
-def model(field, parameters, B, likelihood, *, fixed=0.001, constrained=False):
+def model(field, parameters, B, likelihood, *, fixed=0.001, constrained: Any = False):
     """theta to the Laplace approximation: a field, then effects N(0, 1 / fixed)."""
     effects = precisions.iid(B.shape[1] - field.n)
     Q = precisions.independent(field, effects)

@@ -2,6 +2,7 @@
 with lme4 1.1-31 and lmerTest."""
 
 import functools
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -157,7 +158,7 @@ def test_anova():
     with pytest.raises(TypeError, match="expected fits of mixed models; got int"):
         mixed.anova(fit, 3)
     with pytest.raises(TypeError, match=r"a JAX key, such as jax.random.key\(0\); got 1"):
-        fit.simulate(1, 3)
+        fit.simulate(cast(Any, 1), 3)
     with pytest.raises(ValueError, match="to the same observations"):
         mixed.anova(fit, fitted("Yield ~ 1 + (1 | Batch)", "Dyestuff2"))
 

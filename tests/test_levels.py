@@ -124,7 +124,7 @@ def test_some_members_of_a_batch_fail():
     np.testing.assert_array_equal(F.info, [0, 4, 0, 21])
     logdet = jax.vmap(lambda F: F.logdet())(F)
     alone = padchol.cholesky(plan, a).logdet()
-    np.testing.assert_allclose(logdet, [alone, np.nan, alone, np.nan], rtol=1e-14)
+    np.testing.assert_allclose(logdet, np.array([alone, np.nan, alone, np.nan]), rtol=1e-14)
 
 
 def test_what_a_tpu_does_otherwise():

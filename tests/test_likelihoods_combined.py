@@ -1,6 +1,7 @@
 """Likelihoods stacked and with offsets, and every one of them inside the Laplace approximation."""
 
 import pickle
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -72,8 +73,8 @@ def test_points_drawn_from_a_cox_process_lie_at_the_nodes():
     ("make", "error", "message"),
     [
         (lambda: likelihoods.stacked(), ValueError, "one or more likelihoods; got none"),
-        (lambda: likelihoods.stacked(jnp.exp), TypeError, "makes them; got PjitFunction"),
-        (lambda: likelihoods.with_offset(3.0, 1.0), TypeError, "makes them; got float"),
+        (lambda: likelihoods.stacked(cast(Any, jnp.exp)), TypeError, "got PjitFunction"),
+        (lambda: likelihoods.with_offset(cast(Any, 3.0), 1.0), TypeError, "makes them; got float"),
         (lambda: likelihoods.stacked(likelihoods.poisson(1)), ValueError, r"\(m,\).* shape \(\)"),
         (lambda: both()(jnp.zeros(7)), ValueError, r"\(18,\).*\[6, 12\].* got shape \(7,\)"),
     ],
@@ -132,7 +133,8 @@ def test_likelihoods_pickle_and_keep_their_identity():
     np.testing.assert_array_equal(again(eta), whole(eta))
     assert whole == whole
     assert whole != again
-    assert len({whole, again, whole}) == 2
+    each: list[Any] = [whole, again, whole]
+    assert len(set(each)) == 2
 
 
 PRECISION = sp.csc_array(sp.diags_array([-1.0, 2.3, -1.0], offsets=[-1, 0, 1], shape=(M, M)))

@@ -149,7 +149,7 @@ def test_far_out_where_there_is_an_exponential():
 def test_negative_binomial_goes_to_poisson(precision):
     """log p is that of Poisson + ((y - mu)^2 - y) / (2 size) and terms in 1 / size^2; so are its
     derivative in size, and that of the slope in eta, which is mu (y - mu) / size^2."""
-    eta, y, mu = ETA.astype(precision), COUNTS.astype(precision), np.exp(ETA)
+    eta, y, mu = jnp.asarray(ETA, precision), COUNTS.astype(precision), np.exp(ETA)
     size = np.array([1e6, 1e9, 1e12], precision)
 
     @jax.jit
@@ -174,7 +174,7 @@ def test_negative_binomial_goes_to_poisson(precision):
 def test_student_t_goes_to_the_normal_law(precision):
     """log p is that of the normal law + ((x - 1)^2 - 2) / (4 degrees) and terms in 1 / degrees^2,
     x = precision (y - eta)^2."""
-    eta, y = np.zeros(3, precision), np.array([-0.3, 1.2, 4.0], precision)
+    eta, y = jnp.zeros(3, precision), np.array([-0.3, 1.2, 4.0], precision)
     degrees, tau = np.array([1e6, 1e12], precision), np.asarray(1.7, precision)
 
     @jax.jit
@@ -197,7 +197,7 @@ def test_beta_at_a_large_precision():
     precision), m = mu (1 - mu)"""
     eta, phi = np.array([-1.0, 0.2]), np.array([1e8, 1e12])
     m = expit(eta) * expit(-eta)
-    terms = lambda phi: likelihoods.beta(expit(eta), phi)(eta)
+    terms = lambda phi: likelihoods.beta(expit(eta), phi)(jnp.asarray(eta))
     value, slope = jax.jit(lambda phi: jax.jvp(terms, (phi,), (jnp.ones(2),)))(phi)
     expected = np.log(phi / (2 * np.pi * m)) / 2 + (1 - 1 / m) / 12 / phi
     np.testing.assert_allclose(value, expected, rtol=1e-14)

@@ -32,7 +32,7 @@ def test_stirlings_remainder_and_rising_factorials():
     np.testing.assert_allclose(found[:7], expected[:7], rtol=0, atol=2e-14)
     np.testing.assert_allclose(found[7], 1 / 12e3 - 1 / 360e9, rtol=1e-12)  # scipy's has lost it
     y, r = np.meshgrid([0.0, 0.5, 1.0, 7.0, 1000.0], [1e-3, 0.7, 5.0, 9.0, 300.0])
-    rising = lambda r: functions.log_rising(y, r)
+    rising = lambda r: functions.log_rising(jnp.asarray(y), r)
     found, slope = jax.jit(lambda r: jax.jvp(rising, (r,), (jnp.ones_like(r),)))(r)
     expected = special.gammaln(r + y) - special.gammaln(r) - y * np.log(r)
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -175,7 +176,7 @@ def test_solvers_as_static_fields():
     """Libraries on lineax keep solvers so: equal ones are one, and compile once."""
 
     class Strategy(eqx.Module):
-        solver: lx.AbstractLinearSolver = eqx.field(static=True)
+        solver: Any = eqx.field(static=True)
 
         def solve(self, operator, b):
             return lx.linear_solve(operator, b, self.solver).value

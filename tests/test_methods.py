@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -132,7 +134,7 @@ def test_a_batch_outside_vmap_is_refused(factor):
     for wrap in (lambda f: f, eqx.filter_jit):
         for method, arguments in methods(batch):
             with pytest.raises(ValueError, match=rf"values of shape \({plan.nnz},\); got a batch"):
-                wrap(method)(*arguments)
+                wrap(cast(Any, method))(*arguments)
     with pytest.raises(ValueError, match="inside a vmap"):
         batch.to_csc()
     found = jax.vmap(lambda F: F.logdet())(batch)

@@ -172,7 +172,7 @@ def test_second_derivatives_by_reml():
     model = mixed.LinearMixedModel(Y, X, RANDOM, reml=True)
     hessian = jax.jit(jax.hessian(lambda t: dense_deviance(t, True)))
     np.testing.assert_allclose(
-        linear_estimates._hessian(model, THETA), hessian(THETA), rtol=1e-8, atol=1e-9
+        linear_estimates._hessian(model, jnp.asarray(THETA)), hessian(THETA), rtol=1e-8, atol=1e-9
     )
     inside = np.array([0.7, 0.0, 0.7, 0.3])
     np.testing.assert_allclose(

@@ -5,6 +5,8 @@ glmmTMB 1.1.5 with y ~ x + (1 | g), the family and formulas that stand here, and
 with gradTol = 1e-7. Estimates of glmmTMB are right to four digits or so.
 """
 
+from typing import Any, cast
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -380,7 +382,7 @@ def test_calls_that_do_not_fit():
     with pytest.raises(TypeError, match="zero= and dispersion= with a family"):
         mixed.generalized(FORMULA, table, likelihoods.poisson, zero="~ 1")
     with pytest.raises(TypeError, match=r"a family such as padchol\.mixed"):
-        mixed.generalized(FORMULA, table, 3)
+        mixed.generalized(FORMULA, table, cast(Any, 3))
     with pytest.raises(ValueError, match="no dispersion= for poisson"):
         mixed.generalized(FORMULA, table, families.poisson, dispersion="~ x")
     with pytest.raises(ValueError, match="no zero= for gaussian"):

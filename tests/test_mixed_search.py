@@ -5,6 +5,8 @@ The right deviances are those of the same models with standardised covariates, o
 of lme4 where its data are used.
 """
 
+from typing import Any, cast
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -167,7 +169,7 @@ def test_units_of_the_response(unit):
     assert fit.converged
     np.testing.assert_allclose(fit.deviance, expected.deviance + 2 * N * np.log(unit), rtol=1e-9)
     np.testing.assert_allclose(fit.theta, expected.theta, atol=1e-5)
-    np.testing.assert_allclose(fit.sigma, expected.sigma * unit, rtol=1e-6)
+    np.testing.assert_allclose(cast(Any, fit.sigma), expected.sigma * unit, rtol=1e-6)
     np.testing.assert_allclose(fit.beta, expected.beta * unit, rtol=1e-6)
 
 

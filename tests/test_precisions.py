@@ -1,5 +1,7 @@
 """Precisions of the usual models against their definitions, and their fields against dense ones."""
 
+from typing import Any, cast
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -254,4 +256,4 @@ def test_joint_fields_are_of_precisions(other):
 
 def test_a_fraction_is_no_number_of_values():
     with pytest.raises(TypeError, match="integer"):
-        precisions.iid(2.5)
+        precisions.iid(cast(Any, 2.5))

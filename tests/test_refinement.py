@@ -7,6 +7,7 @@ Normwise backward error of x (Rigal & Gaches 1967; Higham 2002, Accuracy and Sta
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +31,7 @@ def backward_error(A, x, b) -> float:
 
 
 @functools.cache
-def membrane() -> tuple[sp.csc_array, padchol.Plan, np.ndarray]:
+def membrane() -> tuple[sp.csc_array, padchol.Plan, Any]:
     """(A, plan, float32 values): a free membrane on a grid, held by weak springs.
 
     Entries are multiples of 2^-14, so that A is the same in float32 and float64.

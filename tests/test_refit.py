@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -41,9 +42,9 @@ def compilations():
     """The programs that XLA compiles meanwhile."""
     found, listening = [], True
 
-    def listen(event, seconds, **what):
+    def listen(event: str, duration_secs: float, **kwargs: Any):
         if listening and event.endswith("backend_compile_duration"):
-            found.append(what.get("fun_name"))
+            found.append(kwargs.get("fun_name"))
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     yield found
@@ -89,7 +90,7 @@ def test_a_bootstrap_is_the_fits_one_by_one(model):
     for k in range(4):
         if model is linear:
             alone = mixed.LinearMixedModel(responses[k], X, SLOPES).fit()
-            np.testing.assert_allclose(batch.sigma[k], alone.sigma, rtol=1e-4)
+            np.testing.assert_allclose(batch.sigma[k], cast(Any, alone.sigma), rtol=1e-4)
         else:
             terms = likelihoods.poisson(responses[k])
             alone = mixed.GeneralizedLinearMixedModel(terms, X, LEVELS).fit()

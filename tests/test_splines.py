@@ -1,5 +1,7 @@
 """Penalised splines and their restricted likelihood against dense mixed-model formulas."""
 
+from typing import Any, cast
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -259,7 +261,7 @@ def test_what_does_not_fit_is_named():
         ((0, 1, 2, 1, 3), "order below the 3 coefficients .*; got 3"),
     ):
         with pytest.raises(ValueError, match=message):
-            PSpline(*given)
+            PSpline(*cast(Any, given))
     with pytest.raises(ValueError, match=r"by of 40 finite numbers.*got shape \(3,\)"):
         smoothing([Term(SPLINES[0], X, np.ones(3))])
     with pytest.raises(ValueError, match=r"x in \[0, 1\]; got 1.5"):

@@ -1,6 +1,7 @@
 """The parts of additive models: coordinates, determinants, formulas, predictions, bad input."""
 
 import functools
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -338,7 +339,7 @@ def test_bad_arguments_say_what_was_expected():
         splines.additive("y ~ s(x)", data, "Poisson")
     for wrong in (3, mixed.families.poisson, mixed.families.poisson()):
         with pytest.raises(TypeError, match=r"expected a family such as padchol\.likelihoods"):
-            splines.additive("y ~ s(x)", data, wrong)
+            splines.additive("y ~ s(x)", data, cast(Any, wrong))
     with pytest.raises(ValueError, match=r"weights a column.s name, .* got shape \(3,\)"):
         splines.additive("y ~ s(x)", data, weights=np.ones(3))
     for family, response, message in [

@@ -134,7 +134,7 @@ def check_relaxed(S, model):
         p = relaxed.parent[s]
         assert (p > s) == (rows.size > 0)
         if p >= 0:
-            pivots = np.arange(relaxed.first[p], relaxed.first[p + 1])
+            pivots = np.arange(int(relaxed.first[p]), int(relaxed.first[p + 1]))
             above = relaxed.rows[relaxed.row_ptr[p] : relaxed.row_ptr[p + 1]]
             assert rows[0] in pivots  # else the parent would be another front
             assert set(rows) <= set(pivots) | set(above)

@@ -62,7 +62,7 @@ def panel_down(stage, args, below):
 
 
 def pivots_up(stage, args):
-    p = weighted(*args, 1)
+    p = weighted(args[0], args[1], 1)
     return args[0], ramp(stage)[:, None] * p[:, None] / 8
 
 

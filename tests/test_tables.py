@@ -5,6 +5,7 @@ supernodes count (row >= column); -1 stands for padding.
 """
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,7 +55,8 @@ class Machine:
         self.layout, self.table = built(nodes, made, np.arange(n), post, *self.entries)
         self.post, self.nodes = post, nodes
         self.rows = [padded_rows(nodes, stage) for stage in made.stages]
-        held, pivot, front, unit, at = [[]], [[]], [[]], [], 0
+        none: list[Any] = [[]]
+        held, pivot, front, unit, at = [*none], [*none], [*none], [], 0
         for stage, rows in zip(made.stages, self.rows, strict=True):
             for mine in rows:
                 both = (mine[:, None] >= 0) & (mine >= 0)
@@ -173,9 +175,9 @@ def test_plan_tables_lie_within_the_flat_array_and_are_int32(order, device):
 
 def test_writer_packs_what_it_proved():
     writer = Writer()
-    first = writer.add([[[3, 1], [4, 1]]], 1, 4, "digits")
+    first = writer.add([np.array([[3, 1], [4, 1]])], 1, 4, "digits")
     second = writer.add([np.zeros(0)], 0, 0, "nothing")
-    third = writer.add([[INT32_MAX]], 0, INT32_MAX, "largest")
+    third = writer.add([np.array([INT32_MAX])], 0, INT32_MAX, "largest")
     assert (first, second, third) == ((0, 4), (4, 0), (4, 1))
     packed = writer.pack()
     assert packed.dtype == np.int32
@@ -195,15 +197,15 @@ def test_the_largest_index_and_the_first_beyond_it():
     with pytest.raises(OverflowError, match="an index needs indices up to 2,147,483,648"):
         fits_int32(INT32_MAX + 1, "an index")
     with pytest.raises(OverflowError, match="beyond int32"):
-        Writer().add([[INT32_MAX + 1]], 0, INT32_MAX + 1, "rows")
+        Writer().add([np.array([INT32_MAX + 1])], 0, INT32_MAX + 1, "rows")
 
 
 def test_tables_that_are_too_long_together():
     writer = Writer()
     writer.end = INT32_MAX - 2  # as if two billion entries stood there
-    writer.add([[0, 0]], 0, 0, "the last two")
+    writer.add([np.zeros(2)], 0, 0, "the last two")
     with pytest.raises(OverflowError, match="table length"):
-        writer.add([[0]], 0, 0, "one more")
+        writer.add([np.zeros(1)], 0, 0, "one more")
 
 
 def test_fronts_beyond_int32_are_refused_before_they_are_allocated():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import jax
 import numpy as np
 import pytest
@@ -88,7 +90,7 @@ def drawn(examples: int) -> settings:
         deadline=None,
         max_examples=examples,
         phases=(Phase.explicit, Phase.reuse, Phase.generate),
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=cast(Any, list(HealthCheck)),
     )
 
 

@@ -1,5 +1,7 @@
 """Fronts read back from a plan's tables, against the dense oracle."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import symbolic_oracle as oracle
@@ -13,7 +15,7 @@ from padchol.symbolic.unfold import fronts, read, shard_of, stage_rows
 PATTERNS = [pytest.param(S, id=name) for name, S in oracle.EXAMPLES.items()]
 
 
-def check(S, order, device="cpu"):
+def check(S, order, device: Any = "cpu"):
     plan = padchol.analyze(oracle.spd(S), order=order, device=device)
     L = oracle.eliminate(S[np.ix_(plan.perm, plan.perm)])
     n = plan.n

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +29,7 @@ PLANS = {"grid 50^2": (50, 50), "grid 100^2": (100, 100), "grid 14^3": (14, 14, 
 COMPILED = ("grid 50^2", "grid 14^3")
 
 
-def plan_of(name: str, device="cpu") -> padchol.Plan:
+def plan_of(name: str, device: Any = "cpu") -> padchol.Plan:
     """By minimum degree, the ordering that is the same on every machine."""
     return padchol.analyze(support.grid(*PLANS[name]), order="mmd", device=device)
 
@@ -79,7 +80,7 @@ def of_programs(plan: padchol.Plan) -> dict[str, float]:
         return F.logdet() - y @ F.solve(y)
 
     gradient = jax.value_and_grad(density)
-    text = jax.jit(gradient).lower(a).compile().as_text()
+    text = jax.jit(gradient).lower(a).compile().as_text() or ""
     logdet = jax.jit(lambda a: padchol.cholesky(plan, a).logdet()).lower(a).compile()
     memory = logdet.memory_analysis()
     used = memory.temp_size_in_bytes + memory.output_size_in_bytes

@@ -9,6 +9,7 @@ dy = L^-1 (db - dL y)           and the same with L^T
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ def output(F: padchol.Factor, name: str, b):
 class Dense:
     """One output of the matrix with canonical values a (nnz,), at a right-hand side b (n,)."""
 
-    def __init__(self, plan: padchol.Plan, name: str, a: np.ndarray, b: np.ndarray):
+    def __init__(self, plan: padchol.Plan, name: str, a: Any, b: Any):
         self.plan, self.name, self.b = plan, name, np.asarray(b, float)
         self.A = self.matrix(np.asarray(a, float))
         self.L = np.linalg.cholesky(self.ordered(self.A))
@@ -59,7 +60,7 @@ class Dense:
             return np.diag(Z)
         return Z[self.plan.rows, self.plan.cols]
 
-    def tangent(self, da: np.ndarray, db: np.ndarray) -> np.ndarray:
+    def tangent(self, da: np.ndarray, db: np.ndarray) -> Any:
         """The derivative along (da, db)."""
         dA = self.matrix(da)
         match self.name:

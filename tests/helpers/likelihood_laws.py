@@ -155,7 +155,7 @@ def derivatives(terms: Callable, eta: Any, orders: int = 3) -> list[jax.Array]:
     return found
 
 
-def differences(f: Callable, order: int, h: float = 0.05) -> np.ndarray:
+def differences(f: Callable, order: int, h: float = 0.05) -> Any:
     """The derivative of f at 0 of that order, from thirteen points."""
     k = np.arange(-6, 7)
     powers = np.vander(k, increasing=True).T.astype(float)

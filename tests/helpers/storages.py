@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 import support
@@ -24,7 +26,7 @@ NAMES = (
 )
 
 
-def case_of(name, device="cpu"):
+def case_of(name, device: Any = "cpu"):
     """(plan, values) of one of NAMES; tall: updates of more rows than a band."""
     if name == "tall":
         A = support.grid(8, 8, 8)

@@ -132,8 +132,8 @@ def unmerged(A: Any, **options: Any) -> padchol.Plan:
 
 @functools.cache
 def case(
-    name: str, merged: bool = False, device: str = "cpu"
-) -> tuple[sp.csc_array, padchol.Plan, np.ndarray]:
+    name: str, merged: bool = False, device: Any = "cpu"
+) -> tuple[sp.csc_array, padchol.Plan, Any]:
     """(A, plan, canonical values) of one of MATRICES."""
     build, order = MATRICES[name]
     A = build()
@@ -153,7 +153,7 @@ def relative(found: Any, expected: Any) -> float:
 # ---- outputs, and what they should be ---------------------------------------------------------
 
 
-def outputs(plan: padchol.Plan, a: jax.Array, b: jax.Array) -> dict[str, jax.Array]:
+def outputs(plan: padchol.Plan, a: Any, b: Any) -> dict[str, jax.Array]:
     """Every differentiable output of a Factor."""
     F = padchol.cholesky(plan, a)
     return {
@@ -175,7 +175,7 @@ def symmetric(plan: padchol.Plan, a: Any) -> jax.Array:
     return lower.at[plan.cols, plan.rows].set(a)
 
 
-def dense_outputs(plan: padchol.Plan, a: jax.Array, b: jax.Array) -> dict[str, jax.Array]:
+def dense_outputs(plan: padchol.Plan, a: Any, b: Any) -> dict[str, jax.Array]:
     """`outputs` by dense LAPACK."""
     A = symmetric(plan, a)
     L = jnp.linalg.cholesky(A[plan.perm][:, plan.perm])
