@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import support
-from jax.extend.core import jaxprs_in_params
-from programs import calls, equations
+from programs import calls, equations, inner_programs
 
 import padchol
 from padchol.numeric import factorise, solve
@@ -115,7 +114,7 @@ def loops_outside_calls(jaxpr):
     for eqn in jaxpr.eqns:
         if eqn.primitive.name in ("scan", "while"):
             yield eqn
-        for inner in jaxprs_in_params(eqn.params):
+        for inner in inner_programs(eqn):
             yield from loops_outside_calls(inner)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import jax
-from jax.extend.core import jaxprs_in_params
+from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from padchol.numeric import call
 
@@ -20,8 +20,16 @@ def equations(jaxpr):
         yield eqn
         if eqn.primitive is call.call_p:
             yield from equations(expanded(eqn).jaxpr)
-        for inner in jaxprs_in_params(eqn.params):
+        for inner in inner_programs(eqn):
             yield from equations(inner)
+
+
+def inner_programs(eqn):
+    """The programs that one equation holds."""
+    for value in eqn.params.values():
+        for each in value if isinstance(value, tuple) else (value,):
+            if isinstance(each, Jaxpr | ClosedJaxpr):
+                yield each.jaxpr if isinstance(each, ClosedJaxpr) else each
 
 
 def expanded(eqn):
