@@ -44,7 +44,12 @@ def test_derivatives_in_the_values(matrix, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["solve", *(pytest.param(n, marks=pytest.mark.slow) for n in ("solve_L", "solve_Lt"))]
+    "name",
+    [
+        "solve",
+        pytest.param("solve_L", marks=pytest.mark.slow),
+        pytest.param("solve_Lt", marks=[pytest.mark.slow, pytest.mark.release]),
+    ],
 )
 def test_derivatives_in_values_and_right_hand_side(name):
     """Row 23: both arguments at once, so that the mixed second derivatives are there."""
