@@ -312,7 +312,7 @@ def test_a_field_brings_its_own_mean_and_its_plan():
         DESIGN.with_entries(np.ones(3))
     for name, options in (("loc", {"loc": np.ones(3)}), ("start", {"start": np.ones(3)})):
         with pytest.raises(ValueError, match=rf"{name} a number or of shape \({n},\); got \(3,\)"):
-            laplace(DESIGN, DATA["poisson"](1.7), PLAN.values(Q), **options)
+            laplace(DESIGN, DATA["poisson"](1.7), PLAN.values(Q), **cast(Any, options))
     with pytest.raises(ValueError, match=r"one of them for each of 1 constraints .* got \[True, "):
         laplace(DESIGN, DATA["poisson"](1.7), intrinsic(1.0), constrained=[True, False])
 

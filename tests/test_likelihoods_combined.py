@@ -87,7 +87,7 @@ def test_what_cannot_be_combined_is_an_error(make, error, message):
 def test_weights_leave_the_law_of_a_datum_alone():
     counts = likelihoods.poisson(np.arange(5.0))
     weighted = likelihoods.weighted(counts, np.array([0.0, 1, 2, 0.5, 1]))
-    eta = np.linspace(-1, 1, 5)
+    eta = jnp.linspace(-1, 1, 5)
     np.testing.assert_array_equal(weighted.y, counts.y)
     np.testing.assert_allclose(weighted(eta), weighted.weights * counts(eta))
     np.testing.assert_array_equal(weighted.cdf(eta), counts.cdf(eta))
@@ -101,7 +101,7 @@ def test_weights_leave_the_law_of_a_datum_alone():
 def test_counts_from_one_on():
     """Given that they are not 0: a Poisson law over 1 - exp(-mean)."""
     y, eta = np.arange(1.0, 6), np.linspace(-1, 1, 5)
-    found = likelihoods.truncated_poisson(y, 2.0)(eta)
+    found = likelihoods.truncated_poisson(y, 2.0)(jnp.asarray(eta))
     law = scipy.stats.poisson(2 * np.exp(eta))
     np.testing.assert_allclose(found, law.logpmf(y) - np.log1p(-law.pmf(0)), rtol=1e-12)
 
@@ -109,7 +109,7 @@ def test_counts_from_one_on():
 def test_means_and_draws_of_what_has_a_dispersion():
     """Counts of variance (1 + dispersion) mean, and the mean of a compound law."""
     n, mean, dispersion = 4000, np.exp(1.3), 0.7
-    eta = np.full(n, 1.3)
+    eta = jnp.full(n, 1.3)
     counts = likelihoods.linear_negative_binomial(np.ones(n), dispersion)
     drawn = np.asarray(counts.sampled(jax.random.key(0), eta).y)
     variance = (1 + dispersion) * mean

@@ -293,9 +293,9 @@ def test_predictors_in_the_coordinates_of_the_search():
     X = np.column_stack([np.ones(6), np.arange(6.0)])
     found = predictors.predictor("phi", X, ("Intercept", "x"), 0.5, scale="log", reach=2.0)
     c = np.array([0.3, -0.2])
-    np.testing.assert_allclose(found(c), X @ c, atol=1e-12)
+    np.testing.assert_allclose(found(jnp.asarray(c)), X @ c, atol=1e-12)
     inside = np.asarray(found.U) @ c
-    np.testing.assert_allclose(found.standard()(inside), X @ c, atol=1e-12)
+    np.testing.assert_allclose(found.standard()(jnp.asarray(inside)), X @ c, atol=1e-12)
     np.testing.assert_allclose(found.to_user(inside), c)
     np.testing.assert_allclose(found.Q @ found.first, 0.5)
     near = found.near(found.first + 0.1)

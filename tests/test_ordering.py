@@ -78,6 +78,7 @@ def test_leaves_of_a_forest_come_first(n, share, seed):
     i, k = np.array(edges, int).reshape(-1, 2).T
     graph = sp.csr_array((np.ones(i.size), (i, k)), shape=(n, n))
     perm = forest.from_leaves(sp.csr_array(graph + graph.T))
+    assert perm is not None
     np.testing.assert_array_equal(np.sort(perm), np.arange(n))
     place = np.argsort(perm)
     assert np.bincount(np.minimum(place[i], place[k])).max(initial=0) <= 1
