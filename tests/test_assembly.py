@@ -127,6 +127,7 @@ def test_gram_in_the_union_with_a_prior_solves_least_squares():
     )
 
 
+@pytest.mark.slow
 def test_gram_derivatives_in_weights_and_entries():
     A = random(12, 7, 5, 0.4)
     plan = padchol.analyze(assembly.gram_pattern(A))

@@ -203,6 +203,7 @@ def test_single_precision_points_of_a_field_in_double():
     assert (field.log_prob(x.astype(float) + 1e-9) == -np.inf).all()
 
 
+@pytest.mark.slow
 def test_derivatives_through_constraints():
     """In C and e, against the same in dense JAX."""
     A, x = jnp.asarray(GRID.toarray()), jnp.asarray(np.random.default_rng(3).normal(size=n))

@@ -91,6 +91,7 @@ def test_a_failing_pivot_and_the_others_of_the_batch(bad):
 
 
 @pytest.mark.parametrize("width", [8, pytest.param(24, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_derivatives(width):
     """Forward and reverse, of the factor and of both solves, against those of LAPACK."""
     A = jnp.asarray(positive(1, width))

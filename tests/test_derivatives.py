@@ -247,6 +247,7 @@ def test_finite_differences(matrix):
 
 
 @pytest.mark.parametrize("name", ["solve", "solve_L", "solve_Lt"])
+@pytest.mark.slow
 def test_right_hand_sides_alone(name):
     """Row 23: where the values are constants, solves of several columns have the inverse of A, L
     or L^T for a Jacobian, and second derivatives through what is done with them."""

@@ -192,6 +192,7 @@ COSTLY = ("laplace", "parameter of a likelihood")  # a minute to compile
     "name",
     [pytest.param(n, marks=pytest.mark.slow) if n in COSTLY else n for n in models()],
 )
+@pytest.mark.slow
 def test_models_inside_shard_map(name):
     f, t = jax.value_and_grad(models()[name]), np.linspace(0.5, 2, MEMBERS)
     for x, y in zip(in_shard_map(f, t), jax.jit(jax.vmap(f))(t), strict=True):

@@ -53,6 +53,7 @@ def test_random_effects_and_their_variances():
     np.testing.assert_allclose(variances, [0.121289113892, 0.133633944865], rtol=5e-4)
 
 
+@pytest.mark.slow
 def test_intervals():
     """confint(g), and with method = "Wald" """
     fit = fitted()

@@ -65,6 +65,7 @@ def test_means_are_those_of_the_posterior():
     np.testing.assert_allclose(found.log_evidence, evidence, atol=0.05)
 
 
+@pytest.mark.slow
 def test_means_corrected_along_some_entries():
     """None, one, and all in turn: what is moved is along columns of the covariance."""
     mode = np.asarray(counts(NOTHING).mode)
@@ -127,6 +128,7 @@ def test_criteria_of_counts():
     assert (found.failure == 0).all()
 
 
+@pytest.mark.slow
 def test_on_a_plane_means_stay_on_it():
     """x sums to zero: means, samples and skewness are those on the plane."""
 
@@ -168,6 +170,7 @@ def log_prior(theta):
     return 3 * theta[0] - 2 * jnp.exp(theta[0])
 
 
+@pytest.mark.slow
 def test_criteria_of_gaussian_observations():
     found = inla.integrate(noisy, log_prior, np.zeros(1))
     thetas = np.linspace(-6, 4, 401)
@@ -191,6 +194,7 @@ def test_criteria_of_gaussian_observations():
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e3])
+@pytest.mark.slow
 def test_an_observation_that_is_alone_has_no_criterion(scale):
     """Without its one observation a flat direction has no law: the CPO is NaN, not a number."""
 
@@ -204,6 +208,7 @@ def test_an_observation_that_is_alone_has_no_criterion(scale):
     assert np.isnan(found.cpo).tolist() == [True, False, False]
 
 
+@pytest.mark.slow
 def test_plain_functions_are_likelihoods_too():
     """Criteria that need no distribution function; PIT is NaN."""
 

@@ -78,6 +78,7 @@ def with_intercept(n):
     return sp.csr_array(sp.hstack([sp.eye_array(n), np.ones((n, 1))]))
 
 
+@pytest.mark.slow
 def test_second_order_walk_with_noise():
     """R-INLA's rw2 sums to zero and leaves the slope to the data."""
     n, field = RW2.size, precisions.rw2(RW2.size, scaled=True)
@@ -111,6 +112,7 @@ def test_second_order_walk_with_noise():
     np.testing.assert_allclose(found.log_evidence - half, -159.4058, atol=0.01)
 
 
+@pytest.mark.slow
 def test_autoregression_with_noise():
     """Three parameters, a composite design. The precision of the noise has a heavy tail, by which
     R-INLA's own strategies differ by a third."""

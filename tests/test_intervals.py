@@ -56,6 +56,7 @@ def test_profile_intervals_of_crossed_terms():
     assert np.all(wald["lower"] < wald["upper"])
 
 
+@pytest.mark.slow
 def test_a_standard_deviation_of_zero_is_the_lower_end():
     found = fitted("Yield ~ 1 + (1 | Batch)", "Dyestuff2").confint(method="profile")
     assert found.loc["Batch[Intercept]", "lower"] == 0.0
@@ -68,6 +69,7 @@ def test_a_standard_deviation_of_zero_is_the_lower_end():
     assert abs(least - fitted("Yield ~ 1 + (1 | Batch)", "Dyestuff2").deviance - 3.8415) < 1e-2
 
 
+@pytest.mark.slow
 def test_bootstrap_intervals():
     fit = fitted(SLEEP)
     found = fit.confint(0.9, "bootstrap", key=jax.random.key(0), n=200)

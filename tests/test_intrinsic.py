@@ -132,6 +132,7 @@ CARRIED = {  # by float32, and not
 @pytest.mark.parametrize("name", CARRIED)
 @pytest.mark.parametrize("precision", ["float32"], indirect=True)
 @pytest.mark.filterwarnings("ignore:.*float32")
+@pytest.mark.slow
 def test_what_float32_carries(precision, name):
     build, carried, lost = CARRIED[name]
     Q = build(carried)

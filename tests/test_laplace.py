@@ -162,6 +162,7 @@ def test_a_far_start_is_reached_by_halving():
     np.testing.assert_allclose(far.mode, near.mode, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_start_from_outside():
     """It is traced, and stays in its trace: what is jitted inside can be called again outside."""
     model = jax.jit(lambda s: fitted("poisson", s, 1.7))
@@ -288,6 +289,7 @@ def test_derivatives_with_an_intrinsic_prior_and_through_the_entries_of_the_desi
 
 
 @pytest.mark.parametrize("what", [pytest.param("C", marks=pytest.mark.slow), "e"])
+@pytest.mark.slow
 def test_derivatives_with_respect_to_the_plane(what):
     """Of the mode and the marginal, where the plane that holds x moves, or turns."""
     weight = np.cos(np.arange(n))

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.core
 ALL = [name for name in support.MATRICES if name != "empty"]
 
 
-@support.both_precisions
+@support.float32_slowly
 @pytest.mark.parametrize("merged", [False, True], ids=["each its own", "merged"])
 @pytest.mark.parametrize("name", ALL)
 def test_every_output(name, merged, precision):

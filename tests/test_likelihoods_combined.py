@@ -154,7 +154,7 @@ MODELS = {
         REAL.round().clip(0), np.array([2.0, 1.5, 0.3]),
     ),
 }  # fmt: skip
-QUICK = ("zero-inflated poisson", "student t", "ordinal", "stacked")
+QUICK = ("zero-inflated poisson", "student t")
 
 LONG = [pytest.mark.slow, pytest.mark.release]
 

@@ -76,6 +76,7 @@ def test_probabilities_sum_to_one_and_to_the_distribution_function(name):
 
 
 @pytest.mark.parametrize("name", [name for name in LAWS if name != "weibull"])
+@pytest.mark.slow
 def test_data_drawn_have_the_moments_and_the_law(name):
     n, law = 4000, LAWS[name]
     start = law.make(np.full(n, law.y[1]), *law.p)

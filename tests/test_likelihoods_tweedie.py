@@ -50,6 +50,7 @@ def test_density_and_derivatives():
             np.testing.assert_allclose(found(*at).T, wanted, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_it_is_a_law():
     """Densities and the mass at zero have the sum one; what it says of moments and of P(Y <= y)."""
     phi, p, eta = 0.7, 1.4, 0.3

@@ -102,6 +102,7 @@ def test_derivatives(sign, names):
 
 
 @both_signs
+@pytest.mark.slow
 def test_batches(sign):
     """Rows 2 and 24: vmap over values, over U, over both, and nested."""
     _, plan, a = support.case("grid2")

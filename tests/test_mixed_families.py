@@ -246,6 +246,7 @@ def terms_of(kind, family, predictors, **options):
     return table.y.to_numpy(), observed(*(jnp.asarray(p) for p in predictors))
 
 
+@pytest.mark.slow
 def test_what_phi_is():
     """Moments of each law at one row."""
     eta, phi = jnp.full(240, 0.4), np.exp(np.array([0.3]))

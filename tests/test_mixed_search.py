@@ -66,6 +66,7 @@ def check_twins(kind, seeds):
 
 
 @pytest.mark.parametrize("kind", ["ml", "poisson"])
+@pytest.mark.slow
 def test_twins(kind):
     check_twins(kind, range(5))
 

@@ -83,6 +83,7 @@ def test_draws(a):
     np.testing.assert_allclose(np.cov(flat.T), SIGMA, atol=7 * SIGMA.max() / np.sqrt(len(flat)))
 
 
+@pytest.mark.slow
 def test_derivatives(a):
     x = points()
     M = support.symmetric(PLAN, a)
@@ -118,6 +119,7 @@ def batched(a):
     return GMRF(PLAN, SCALES[:, None] * a, np.stack([LOC, -LOC])[:, None])
 
 
+@pytest.mark.slow
 def test_batches(a):
     field, x = batched(a), points(4, 2, 3)
     assert (field.batch_shape, field.event_shape) == ((2, 3), (n,))
@@ -136,6 +138,7 @@ def test_batches(a):
     np.testing.assert_allclose(entropy, wanted, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_batches_of_draws(a):
     field = batched(a)
     draws = jax.jit(lambda f: f.sample(jax.random.key(2), (4000,)))(field)

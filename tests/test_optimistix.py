@@ -105,6 +105,7 @@ def test_second_sensitivity(expected):
     assert support.relative(second(fitted), second(dense)) < 1e-8
 
 
+@pytest.mark.slow
 def test_batches(expected):
     data = jnp.stack([DATA, DATA**0.5])
     found = jax.jit(jax.vmap(fitted))(data)

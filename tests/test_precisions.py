@@ -80,6 +80,7 @@ def test_replicated_fields_share_their_parameters():
         precisions.replicated(walk, 0)
 
 
+@pytest.mark.slow
 def test_density_and_gradient_of_a_proper_field():
     n = 12
     Q = precisions.ar1(n)
@@ -118,7 +119,7 @@ FAMILIES = {  # each with parameters inside its domain
 }
 
 
-@support.both_precisions
+@support.float32_slowly
 @pytest.mark.parametrize("name", FAMILIES)
 def test_values_and_their_derivatives(name, precision):
     """Values on a plan are those of the matrix, in the type of the parameters; derivatives of every

@@ -81,6 +81,7 @@ def test_laplace_of_other_data_compiles_nothing():
 
 
 @pytest.mark.parametrize("model", [linear, counts])
+@pytest.mark.slow
 def test_a_bootstrap_is_the_fits_one_by_one(model):
     fit = model(1).fit()
     key = jax.random.key(3)

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 import support
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ def answers(plan, a, b):
 
 @settings(deadline=None, max_examples=8)
 @given(st.sampled_from(NAMES), *[st.sampled_from(ORDERS)] * 2, st.integers(0, 2**16))
+@pytest.mark.slow
 def test_solve_and_logdet_under_relabelling(name, order, other, seed):
     """x[p] solves A[p][:, p] x[p] = b[p], and the determinants are the same."""
     A, rng = support.MATRICES[name][0](), np.random.default_rng(seed)

@@ -160,6 +160,7 @@ def test_every_output(name, device, shards):
 
 
 @support.both_engines
+@pytest.mark.slow
 def test_derivatives(device):
     A, plan, a = grid_in(2, device, side=4)
     one = padchol.analyze(A, device=device)
@@ -197,6 +198,7 @@ def test_derivatives_of_half_solves():
 
 
 @support.both_engines
+@pytest.mark.slow
 def test_batches(device):
     _, plan, a = grid_in(2, device, side=5)
     values = jnp.stack([a * (1 + 0.1 * i) for i in range(3)])
@@ -235,6 +237,7 @@ def test_L_itself(device):
 
 
 @support.both_precisions
+@pytest.mark.slow
 def test_either_precision(precision):
     _, plan, a = grid_in(2)
     support.check_against_dense(plan, a.astype(precision))
@@ -294,6 +297,7 @@ def test_inside_jit_with_the_plan_as_argument_or_not():
         assert support.relative(found, wanted) < 1e-13
 
 
+@pytest.mark.slow
 def test_a_field_over_devices():
     A, plan, a = grid_in(2)
     x, one = np.linspace(-1, 1, plan.n), padchol.analyze(A)

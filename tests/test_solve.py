@@ -99,6 +99,7 @@ def test_batches(matrix):
     support.check_batching(solves, values, vectors, 1e-12)
 
 
+@pytest.mark.slow
 def test_batched_gradients():
     """Row 24: vmap of a gradient in values and right-hand side equals a loop."""
     plan, values, vectors = batch_of("path")
@@ -162,6 +163,7 @@ def known_case():
     return known, solved, (plan, a, b, x)
 
 
+@pytest.mark.slow
 def test_a_known_solution_has_the_derivatives_of_a_solve():
     """In the values and in the right-hand side, in both modes; its numbers are those given."""
     known, solved, (plan, a, b, x) = known_case()

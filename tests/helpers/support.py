@@ -22,6 +22,9 @@ import padchol
 from padchol.symbolic import amalgamation
 
 both_precisions = pytest.mark.parametrize("precision", ["float64", "float32"], indirect=True)
+float32_slowly = pytest.mark.parametrize(
+    "precision", ["float64", pytest.param("float32", marks=pytest.mark.slow)], indirect=True
+)
 VALUE_TOLERANCE = {"float64": 1e-11, "float32": 2e-5}  # relative to the largest reference entry
 
 # ---- matrices ---------------------------------------------------------------------------------
