@@ -88,7 +88,7 @@ def test_a_diagonal_of_another_length_is_refused():
 # ---- A^T W A ----------------------------------------------------------------------------------
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)  # each is compiled
 @given(st.integers(0, 12), st.integers(1, 9), st.integers(0, 99), st.sampled_from(["csc", "coo"]))
 def test_gram(m, n, seed, form):
     A = random(m, n, seed, 0.4, form)

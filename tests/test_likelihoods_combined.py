@@ -154,14 +154,17 @@ MODELS = {
         REAL.round().clip(0), np.array([2.0, 1.5, 0.3]),
     ),
 }  # fmt: skip
-QUICK = ("zero-inflated poisson", "student t")
+QUICK, SLOW = ("zero-inflated poisson", "student t"), ("ordinal", "stacked")
 
 LONG = [pytest.mark.slow, pytest.mark.release]
 
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=() if name in QUICK else LONG) for name in MODELS],
+    [
+        pytest.param(name, marks=() if name in QUICK else LONG[: 1 + (name not in SLOW)])
+        for name in MODELS
+    ],
 )
 def test_inside_the_laplace_approximation(name):
     """It converges, and the gradient in the likelihood's own parameters is that of differences."""
