@@ -102,6 +102,7 @@ def test_against_dense(k):
 
 
 @pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.parametrize("k", range(len(COMPOSITIONS)), ids=[c.__name__ for c in COMPOSITIONS])
 def test_against_dense_at_length(k):
     """Row 24: the same, with more patterns and outputs for each composition."""
