@@ -10,7 +10,7 @@ import support
 from storages import laid_out, tiled_parts
 
 import padchol
-from padchol.numeric import factorise, levels, solve
+from padchol.numeric import factorise, levels, solve, vectors
 from padchol.symbolic.tiles import MARGIN
 from padchol.symbolic.unfold import read
 
@@ -46,6 +46,8 @@ class Poison:
         patch.setattr(levels, "run", self.run)
         patch.setattr(factorise, "to_panels", self.to_panels)
         patch.setattr(solve, "to_pivots", self.to_pivots)
+        patch.setattr(vectors, "to_pivots", self.to_pivots)
+        patch.setattr(vectors, "empty", self.empty)
 
     def levels(self, plan):
         """Masks of both storages."""
@@ -81,6 +83,12 @@ class Poison:
         self.starts += 1
         x = jnp.where(self.above, self.value, self.true[1](plan, a, pivots))
         return jnp.where(self.below, 1e30, x) if pivots else x
+
+    def empty(self, layout, k, dtype):
+        self.starts += 1
+        x = np.where(self.padded_pivots[:, None], 1e30, np.full((layout.storage.pivots, k), 0.0))
+        x[: self.trash] = self.value
+        return jnp.asarray(x, dtype)
 
     def to_pivots(self, plan, v, users=False):
         self.starts += 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -68,12 +69,16 @@ def _on_tiles(
         return loop(0, np.int32(-(-n // at_once)), some, target)
 
     def whole(table, b, panels, factor):
-        empty = jnp.zeros((layout.storage.pivots, k), b.dtype)
         into = lambda storage, i, s: put(storage, get(b, (i, 0), (1, k)), (s, 0))
-        storage = rows(table, into, empty)
+        storage = rows(table, into, empty(layout, k, b.dtype))
         for sweep in sweeps:
             storage = sweep(table, storage, panels)
         out = lambda x, i, s: put(x, get(storage, (s, 0), (1, k)) * factor, (i, 0))
         return rows(table, out, jnp.zeros_like(b))
 
     return one_function(whole)
+
+
+def empty(layout: Layout, k: int, dtype: Any) -> Array:
+    """The pivot storage before vectors are put there."""
+    return jnp.zeros((layout.storage.pivots, k), dtype)
