@@ -120,6 +120,7 @@ def test_satterthwaite(formula, data, rows, df, p_value):
         np.testing.assert_allclose(both[:4], expected, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_hypotheses_with_several_rows():
     """contest(lmerTest::lmer(angle ~ recipe + temp + (1 | recipe:replicate), cake), L)"""
     fit = fitted("angle ~ recipe + temp + (1 | recipe:replicate)", "cake", True)

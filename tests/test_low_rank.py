@@ -84,6 +84,7 @@ def test_small_ones(name):
         pytest.param(-1, (), marks=[pytest.mark.slow, pytest.mark.release]),
     ],
 )
+@pytest.mark.slow
 def test_derivatives(sign, names):
     """Row 23: gradient and Hessian in the values and U together, all mode combinations."""
     A = support.grid(2, 3)

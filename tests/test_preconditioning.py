@@ -121,7 +121,7 @@ LONG = [pytest.mark.slow, pytest.mark.release]
     ("name", "varying"),
     [
         ("proper", False),
-        ("held", False),
+        pytest.param("held", False, marks=pytest.mark.slow),
         pytest.param("proper", True, marks=LONG),
         pytest.param("held", True, marks=pytest.mark.slow),
     ],

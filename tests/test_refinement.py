@@ -103,6 +103,7 @@ def test_transformations():
         assert backward_error(scale * A, x, y) < 1e-15
 
 
+@pytest.mark.slow
 def test_derivatives():
     """Row 23: a refined solve of a float64 right-hand side has the tangent and the gradient of
     A^-1 b; those to the values are in the type of the values, float32."""

@@ -261,7 +261,7 @@ MODELS = {
         1e-5,
     ),
 }
-QUICK = ("two", "te", "by", "re", "poisson")
+QUICK = ("two", "te", "by", "re")
 
 
 def frame() -> pandas.DataFrame:

@@ -92,6 +92,7 @@ def test_short_series(k):
     np.testing.assert_allclose(model.deviance([0.9, np.arctanh(0.4)]), dense, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_gradients():
     model = mixed.linear("y ~ x + ar1(t | g) + ou(u | g)", data())
     support.check_gradients(jax.jit(model.deviance), jnp.array([0.6, 0.9, 0.4, -0.3]), 1)
