@@ -86,7 +86,6 @@ class Factor(WithMethods):
         refine: steps of iterative refinement, x += A^-1 (b - A x), in the wider of b's type and the
         values' type. Cost: two triangular sweeps over L for each step and the first solve.
         """
-        self._check_one()
         return _solve(self, real_array(b, "a right-hand side"), refine)
 
     def solve_L(self, b: Any) -> Array:

@@ -47,7 +47,7 @@ class Poison:
         patch.setattr(factorise, "to_panels", self.to_panels)
         patch.setattr(solve, "to_pivots", self.to_pivots)
         patch.setattr(vectors, "to_pivots", self.to_pivots)
-        patch.setattr(vectors, "empty", self.empty)
+        patch.setattr(vectors, "empty_pivots", self.empty_pivots)
 
     def levels(self, plan):
         """Masks of both storages."""
@@ -84,7 +84,7 @@ class Poison:
         x = jnp.where(self.above, self.value, self.true[1](plan, a, pivots))
         return jnp.where(self.below, 1e30, x) if pivots else x
 
-    def empty(self, layout, k, dtype):
+    def empty_pivots(self, layout, k, dtype):
         self.starts += 1
         x = np.where(self.padded_pivots[:, None], 1e30, np.full((layout.storage.pivots, k), 0.0))
         x[: self.trash] = self.value

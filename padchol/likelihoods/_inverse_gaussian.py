@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from padchol.likelihoods._base import (
     Likelihood,
+    occurs,
     real,
     times_exp,
     weight,
@@ -41,7 +42,7 @@ class InverseGaussian(Likelihood):
     shape: Array
 
     def __call__(self, eta: Float[Array, " m"]) -> Float[Array, " m"]:
-        possible = ~(self.y <= 0) & (self.y != jnp.inf)
+        possible = occurs(self.y) & (self.y != 0)
         y, shape = jnp.where(possible & (self.shape != 0), self.y, 1.0), self._shape
         apart = times_exp(y, -eta) - 1
         value = jnp.log(shape / (2 * jnp.pi)) - 3 * jnp.log(y) - shape * apart * (apart / y)

@@ -2,7 +2,7 @@
 
     verbs, levels -> sweep -> factorise -> selected_inverse -> logdet
                               factorise, vectors -> adjoint -> solve -> pivots
-    devices, shards -> call -> forms; values, sparse_values; resident
+    devices, shards, batching -> call -> forms; values, sparse_values; resident
 
 Each routine is a file: its formula, its kernels by both engines, its derivatives. On tiles a CPU
 takes one supernode after the other in its own size (`sweep`). In levels an accelerator takes

@@ -27,9 +27,8 @@ def resident(plan: Plan) -> Plan:
     found = _there.get(its)
     if found is None:
         with jax.ensure_compile_time_eval():
-            found = _there[its] = [
-                jnp.array(leaf) for leaf in leaves
-            ]  # copies: else they keep these alive
+            # copies: what shared their memory would keep these alive
+            found = _there[its] = [jnp.array(leaf) for leaf in leaves]
         for leaf in leaves:
             weakref.finalize(leaf, _there.pop, its, None)
     return jax.tree.unflatten(structure, found)

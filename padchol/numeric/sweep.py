@@ -75,12 +75,17 @@ def apply(routine: Routine, plan: Plan, storage: jax.Array, *leaves: jax.Array) 
         arrays[0] = (routine.node, top.once(storage))
     if plan.layout.in_levels:
         return levels.run(routine, plan.layout.levels, table, arrays[0][1], leaves, top)
-    short = -k % min(k, COLUMNS)
+    short = missing_columns(k)
     whole = [
         jnp.pad(x, ((0, 0), (0, short))) if short and kind != "panel" else x for kind, x in arrays
     ]
     found = _run(routine, plan.layout, k + short, top, *lax.optimization_barrier((table, *whole)))
     return found[:, :k] if short and routine.node != "panel" else found
+
+
+def missing_columns(k: int) -> int:
+    """How many columns k lacks of whole groups of `COLUMNS`; fewer are a group of their own."""
+    return -k % min(k, COLUMNS)
 
 
 def _run(routine: Routine, layout: Layout, k: int, top: Top | None, table, storage, *leaves):

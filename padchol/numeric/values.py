@@ -64,8 +64,13 @@ def to_diagonal(plan: Plan, d: Float[Array, " n"]) -> Float[Array, " panels"]:
 
 def to_pivots(plan: Plan, v: Float[Array, "n k"], users: bool = False) -> Float[Array, "rows k"]:
     """A vector in the plan's order, or the user's, in the pivot storage."""
-    empty = jnp.zeros((plan.layout.storage.pivots, v.shape[1]), v.dtype)
+    empty = empty_pivots(plan.layout, v.shape[1], v.dtype)
     return _spread(plan, empty, locations(plan.layout, users), UNKNOWN if users else PIVOT, v)
+
+
+def empty_pivots(layout: Layout, k: int, dtype: Any) -> Float[Array, "rows k"]:
+    """The pivot storage before k vectors are put there."""
+    return jnp.zeros((layout.storage.pivots, k), dtype)
 
 
 def from_pivots(

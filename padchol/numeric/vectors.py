@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from padchol.numeric.sweep import COLUMNS, Routine, apply, on_tiles
-from padchol.numeric.values import from_pivots, locations, to_pivots
+from padchol.numeric.sweep import Routine, apply, missing_columns, on_tiles
+from padchol.numeric.values import empty_pivots, from_pivots, locations, to_pivots
 from padchol.numeric.verbs.loops import get, loop, one_function, put
 from padchol.plan import Plan
 from padchol.symbolic.layout import Layout
@@ -40,7 +39,7 @@ def swept(
         for routine in routines:
             stored = apply(routine, plan, stored, panels)
         return from_pivots(plan, stored, users) * factor
-    short = -k % min(k, COLUMNS)
+    short = missing_columns(k)
     b = jnp.pad(b, ((0, 0), (0, short))) if short else b
     found = _on_tiles(routines, plan.layout, *b.shape, users)(
         *lax.optimization_barrier((jnp.asarray(plan.table), b, panels, factor))
@@ -70,15 +69,10 @@ def _on_tiles(
 
     def whole(table, b, panels, factor):
         into = lambda storage, i, s: put(storage, get(b, (i, 0), (1, k)), (s, 0))
-        storage = rows(table, into, empty(layout, k, b.dtype))
+        storage = rows(table, into, empty_pivots(layout, k, b.dtype))
         for sweep in sweeps:
             storage = sweep(table, storage, panels)
         out = lambda x, i, s: put(x, get(storage, (s, 0), (1, k)) * factor, (i, 0))
         return rows(table, out, jnp.zeros_like(b))
 
     return one_function(whole)
-
-
-def empty(layout: Layout, k: int, dtype: Any) -> Array:
-    """The pivot storage before vectors are put there."""
-    return jnp.zeros((layout.storage.pivots, k), dtype)
